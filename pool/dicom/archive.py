@@ -1,0 +1,114 @@
+"""Find the files of a study in a folder or in a zip archive that nobody vouches for."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from pool.dicom.opening import is_dicom
+from pool.errors import EmptyStudyError, UnreadableFileError
+
+MOST_FILES = 20_000
+"""Most files of one archive; a study of 3 x 90 classic frames has 270."""
+MOST_BYTES = 4 * 2**30
+"""Most bytes that one archive may unpack to."""
+_SYSTEM_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+_CHUNK = 2**20
+
+
+def find_dicom_files(path: Path) -> list[Path]:
+    """Every file of a folder (searched to the bottom, any extension), in order of its path; a single file is itself.
+
+    Side files stay in the list, so that the reader can say by name what it left out.
+
+    Raises:
+        EmptyStudyError: no file at all.
+        UnreadableFileError: no such path, or no DICOM file among the files.
+    """
+    if path.is_file():
+        found = [path]
+    elif path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_system_file(file))
+    else:
+        raise UnreadableFileError(path.name, "must be an existing file, folder or zip archive")
+    if not found:
+        raise EmptyStudyError(
+            "study", "needs at least one file", "an empty folder", "Choose the folder that holds the exported images."
+        )
+    if not any(is_dicom(file) for file in found):
+        raise UnreadableFileError(
+            "study",
+            "needs at least one DICOM file",
+            f"{len(found)} {'file' if len(found) == 1 else 'files'}, none of them DICOM",
+            "Export the images from the scanner or the archive as DICOM.",
+        )
+    return found
+
+
+@contextmanager
+def dicom_files(path: Path) -> Iterator[list[Path]]:
+    """The files of a folder, of a zip archive or the one file, for as long as the block lasts.
+
+    An archive is unpacked into a temporary folder that vanishes with the block.
+
+    Raises:
+        EmptyStudyError, UnreadableFileError: as `find_dicom_files`; also an archive that is broken, encrypted, too
+            large, or that holds absolute names, `..` or links.
+    """
+    if path.is_file() and not is_dicom(path) and zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory(prefix="study-") as folder:
+            _unpack(path, Path(folder))
+            yield find_dicom_files(Path(folder))
+    else:
+        yield find_dicom_files(path)
+
+
+def _is_system_file(file: Path) -> bool:
+    return file.name in _SYSTEM_NAMES or file.name.startswith("._") or "__MACOSX" in file.parts
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write every member below its own numbered folder: no name of the archive ever becomes a path."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [info for info in opened.infolist() if not info.is_dir()]
+            if len(members) > MOST_FILES:
+                raise _refusal(archive, f"may hold at most {MOST_FILES} files", f"{len(members)}")
+            left = MOST_BYTES
+            for number, info in enumerate(sorted(members, key=lambda info: info.filename)):
+                base_name = _checked_base_name(archive, info)
+                if _is_system_file(Path(base_name)) or "__MACOSX" in info.filename:
+                    continue
+                target = folder / f"{number:05d}"
+                target.mkdir()
+                with opened.open(info) as source, (target / base_name).open("wb") as sink:
+                    while chunk := source.read(_CHUNK):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise _refusal(archive, f"may unpack to at most {MOST_BYTES // 2**30} GiB", "more")
+                        if shutil.disk_usage(folder).free < len(chunk):
+                            raise _refusal(archive, "needs room to unpack", "a full disk")
+                        sink.write(chunk)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+        raise _refusal(archive, "must be a complete, unencrypted zip archive", type(error).__name__) from error
+    except OSError as error:
+        raise _refusal(archive, "must be a zip archive that can be unpacked", type(error).__name__) from error
+
+
+def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
+    name = info.filename.replace("\\", "/")
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
+        raise _refusal(archive, "may hold relative names only, without '..'", f"{parts[-1]!r} outside the archive")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise _refusal(archive, "may not hold links", repr(parts[-1]))
+    return parts[-1][-100:] if parts else "file"
+
+
+def _refusal(archive: Path, rule: str, found: str) -> UnreadableFileError:
+    return UnreadableFileError(f"archive {archive.name}", rule, found, "Pack the exported images again, as plain files.")

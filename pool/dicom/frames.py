@@ -1,0 +1,143 @@
+"""One frame of a DICOM file as the grouping sees it; classic and enhanced multi-frame files look the same from here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+
+from pool.dicom.times import CLOCK_KEYS, time_values
+from pool.errors import UnreadableFileError
+
+CLASSIC_CLASSES = (MRImageStorage,)
+ENHANCED_CLASSES = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
+GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+"""Without these a frame has no place in the patient; they are never guessed."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRecord:
+    """What is known of one frame before its pixels are read."""
+
+    path: Path
+    """The file that holds the frame."""
+    frame_number: int | None
+    """Number of the frame in a multi-frame file, from 1; None for a single-frame file."""
+    header: Dataset
+    """The file's header, without pixels."""
+    shape: tuple[int, int]
+    """Rows and columns; (0, 0) where the header does not say."""
+    spacing_mm: tuple[float, ...]
+    """Distance between rows, between columns [mm]."""
+    position_mm: tuple[float, ...]
+    """Centre of the first pixel in the patient [mm]."""
+    orientation: tuple[float, ...]
+    """Direction of a row (rising column), direction of a column (rising row)."""
+    missing_tags: tuple[str, ...]
+    """Geometry tags that are absent or have the wrong number of values."""
+    slope: float
+    """Rescale slope."""
+    intercept: float
+    """Rescale intercept."""
+    component: str
+    """`M` for magnitude, or what the image type says else: `P`, `R`, `I`."""
+    echo: float
+    """Echo time [ms], 0 where the header does not say."""
+    order: tuple[float, ...]
+    """Instance number, then temporal position or frame number: the order in which the scanner counted."""
+    times: dict[str, float]
+    """Seconds by name of the time tag, those present."""
+
+    @property
+    def series_uid(self) -> str:
+        """Series that the frame belongs to."""
+        return str(self.header.get("SeriesInstanceUID", ""))
+
+    @property
+    def clock_s(self) -> float | None:
+        """Time of day [s], to tell two runs of one examination apart; None where no tag says."""
+        return next((self.times[key] for key in CLOCK_KEYS if key in self.times), None)
+
+    @property
+    def is_aif(self) -> bool:
+        """True where a name says that this series measures the arterial input and is no image of the wall."""
+        names = " ".join(str(self.header.get(key, "")) for key in ("SeriesDescription", "ProtocolName"))
+        return "AIF" in names.upper().replace("_", " ").replace("-", " ").split()
+
+
+def frame_records(path: Path, header: Dataset) -> list[FrameRecord]:
+    """Every frame of one MR file.
+
+    Raises:
+        UnreadableFileError: a multi-frame file whose functional groups do not match its number of frames.
+    """
+    if header.get("SOPClassUID") in CLASSIC_CLASSES:
+        return [_record(path, None, header, [header])]
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
+    per_frame = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+    n_frames = int(header.get("NumberOfFrames") or 0)
+    if n_frames != len(per_frame) or not n_frames:
+        raise UnreadableFileError(
+            f"file {path.name}",
+            "a multi-frame file needs one functional group a frame",
+            f"{len(per_frame)} groups for {n_frames} frames",
+            "Export it again.",
+        )
+    records = []
+    for number, item in enumerate(per_frame, start=1):
+        groups = [group for holder in (item, *shared) for group in _first_items(holder)]
+        records.append(_record(path, number, header, [*groups, header]))
+    return records
+
+
+def _first_items(holder: Dataset) -> Iterator[Dataset]:
+    for element in holder:
+        if element.VR == "SQ" and element.value:
+            yield element.value[0]
+
+
+def _record(path: Path, number: int | None, header: Dataset, sources: list[Dataset]) -> FrameRecord:
+    def value(keyword: str, default: Any = None) -> Any:
+        return next((s[keyword].value for s in sources if keyword in s and s[keyword].value not in (None, "")), default)
+
+    position, orientation, spacing = (
+        tuple(float(x) for x in _as_list(value(tag)))
+        for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    )
+    shape = (int(value("Rows", 0)), int(value("Columns", 0)))
+    complete = (len(position) == 3, len(orientation) == 6, len(spacing) == 2, shape[0] > 0, shape[1] > 0)
+    image_type = [str(part).upper() for part in _as_list(value("ImageType"))]
+    component = str(value("ComplexImageComponent", "")).upper()[:1] or "".join(image_type[2:3])
+    counted = value("TemporalPositionIndex", number or 0) if number else value("TemporalPositionIdentifier", 0)
+    return FrameRecord(
+        path=path,
+        frame_number=number,
+        header=header,
+        shape=shape,
+        spacing_mm=spacing,
+        position_mm=position,
+        orientation=orientation,
+        missing_tags=tuple(tag for tag, there in zip(GEOMETRY_TAGS, complete, strict=True) if not there),
+        slope=float(value("RescaleSlope", 1.0)),
+        intercept=float(value("RescaleIntercept", 0.0)),
+        component=component if component in ("P", "R", "I") else "M",
+        echo=_finite(value("EffectiveEchoTime", value("EchoTime", 0.0))),
+        order=(_finite(header.get("InstanceNumber") or 0), _finite(counted)),
+        times=time_values(value),
+    )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    return number if math.isfinite(number) else 0.0

@@ -1,0 +1,159 @@
+"""Open one DICOM file without trusting it: headers, pixels, and an error in words for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from pool.errors import PoolError, UnreadableFileError, UnsupportedFileError
+
+MOST_PIXELS = 2**28
+"""Most pixels of one file and of one study (1 GiB as float32); a study of 3 x 90 frames of 256 x 256 has 2**24."""
+INFLATED_RATIO, INFLATED_SLACK = 20, 2**24
+"""A deflated file may grow to 20 times its size and 16 MiB; MR pixels deflate to a third, a bomb to a thousandth."""
+_INFLATE_STEP = 2**20
+
+
+def is_dicom(path: Path) -> bool:
+    """True where the file carries the mark of a DICOM file: `DICM` after a preamble of 128 bytes (PS3.10, 7.1)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn whatever a DICOM library raises inside the block into an `UnreadableFileError` about the file `name`.
+
+    The library's own message is left out of the text: it may quote a patient's name or dates.
+    """
+    try:
+        yield
+    except PoolError:
+        raise
+    except Exception as error:
+        raise UnreadableFileError(
+            f"file {name}",
+            "must be a complete, valid DICOM file",
+            f"{type(error).__name__} while reading it",
+            "Was it cut or changed during export? Export it again.",
+        ) from error
+
+
+def read_header(path: Path) -> Dataset:
+    """All of a file but its pixels.
+
+    Raises:
+        UnreadableFileError: broken, or deflated data that inflates beyond reason.
+        UnsupportedFileError: a transfer syntax that cannot be decoded here.
+    """
+    with reading(path.name):
+        _refuse_transfer_syntax(path)
+        return dcmread(path, stop_before_pixels=True)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Stored pixel values of one file as `frame row col`, before rescale slope and intercept.
+
+    Raises:
+        UnreadableFileError: no pixels, fewer than declared, or more than `MOST_PIXELS`.
+        UnsupportedFileError: colour, inverted grey scale.
+    """
+    name = path.name
+    with reading(name):
+        dataset = dcmread(path)
+        n_frames = int(dataset.get("NumberOfFrames") or 1)
+        shape = (n_frames, int(dataset.Rows), int(dataset.Columns))
+        if not 0 < math.prod(shape) <= MOST_PIXELS or min(shape) < 1:
+            raise UnreadableFileError(
+                f"file {name}", f"must declare between 1 and {MOST_PIXELS} pixels", f"{shape} (frames, rows, columns)"
+            )
+        if dataset.get("SamplesPerPixel", 1) != 1 or dataset.get("PhotometricInterpretation") != "MONOCHROME2":
+            raise UnsupportedFileError(
+                f"file {name}",
+                "must hold grey-scale pixels (MONOCHROME2, one sample a pixel)",
+                str(dataset.get("PhotometricInterpretation")),
+                "Send the scanner's original images.",
+            )
+        _refuse_short_pixels(name, dataset, math.prod(shape))
+        stored = np.asarray(dataset.pixel_array)
+        if stored.size != math.prod(shape):
+            raise UnreadableFileError(
+                f"file {name}", f"must hold the {math.prod(shape)} pixels it declares", f"{stored.size}", "Export it again."
+            )
+        return _sign_extended(dataset, stored).reshape(shape)
+
+
+def _refuse_transfer_syntax(path: Path) -> None:
+    """Look at the file meta group alone: a deflated data set inflates before any limit of the library applies."""
+    with path.open("rb") as file:
+        read_preamble(file, False)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        uid = UID(meta.get("TransferSyntaxUID", "") or "")
+        if uid == DeflatedExplicitVRLittleEndian:
+            _refuse_inflation(path, file.read())
+    if uid and uid.is_compressed and uid != DeflatedExplicitVRLittleEndian:
+        try:
+            available = get_decoder(uid).is_available
+        except NotImplementedError:
+            available = False
+        if not available:
+            raise UnsupportedFileError(
+                f"file {path.name}",
+                "must be in a transfer syntax that can be decoded here",
+                f"{uid.name} ({uid})",
+                "Export it uncompressed (Explicit VR Little Endian).",
+            )
+
+
+def _refuse_inflation(path: Path, deflated: bytes) -> None:
+    limit = INFLATED_RATIO * len(deflated) + INFLATED_SLACK
+    inflater, inflated, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, deflated
+    while rest and not inflater.eof:
+        inflated += len(inflater.decompress(rest, _INFLATE_STEP))
+        rest = inflater.unconsumed_tail
+        if inflated > limit:
+            raise UnreadableFileError(
+                f"file {path.name}",
+                f"deflated data may not grow beyond {limit // 2**20} MiB",
+                f"{len(deflated)} bytes that inflate to more",
+                "Export it uncompressed (Explicit VR Little Endian).",
+            )
+
+
+def _refuse_short_pixels(name: str, dataset: Dataset, n_pixels: int) -> None:
+    for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+        if keyword not in dataset:
+            continue
+        if dataset.file_meta.get("TransferSyntaxUID", UID("1.2.840.10008.1.2")).is_encapsulated:
+            return
+        expected, found = n_pixels * int(dataset.BitsAllocated) // 8, len(dataset[keyword].value or b"")
+        if found < expected:
+            raise UnreadableFileError(
+                f"file {name}",
+                f"must hold the {expected} bytes of pixels that its header declares",
+                f"{found} bytes",
+                "Was it cut during export? Export it again.",
+            )
+        return
+    raise UnreadableFileError(f"file {name}", "must hold pixels", "none", "Was it cut during export? Export it again.")
+
+
+def _sign_extended(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Signed pixels of fewer bits than their cell, with the sign in the highest *stored* bit (PS3.5, 8.1.1)."""
+    if stored.dtype.kind != "i":
+        return stored
+    spare = stored.dtype.itemsize * 8 - int(dataset.get("BitsStored", stored.dtype.itemsize * 8))
+    return (stored << spare) >> spare if spare > 0 else stored

@@ -1,0 +1,1 @@
+"""Numbers about results: overlap with the truth and what follows. Computes, never draws."""

@@ -1,0 +1,98 @@
+"""Find the heart in each slice of a series, as the place where contrast agent makes the left ventricle bright.
+
+The paper crops automatically (its reference 30) and does not say more; this is our method. Both ventricles enhance far
+above anything else in the chest, the right one some seconds before the left one. Pixels that enhance by more than
+half of the maximum are split by their time of arrival, and the largest compact late region is the LV cavity. All
+slices of a study are looked at together, because their long axis is nearly straight: one odd slice is overruled.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from pool.errors import HeartNotFoundError
+from pool.series import PerfusionSeries
+from pool.shapes import Map, SliceFrames
+
+SMOOTHING_MM = 2.5
+"""Standard deviation of the spatial Gaussian: below the wall thickness, above the noise."""
+LEAST_CONTRAST_TO_NOISE = 10.0
+"""Enhancement of the brightest 2 cm^2 over the frame-to-frame noise; pure noise reaches about 5."""
+LEAST_RELATIVE_ENHANCEMENT = 0.25
+"""The same, over the brightness of the slice: a bolus at least brightens blood by a quarter of what is there."""
+LEAST_AREA_MM2 = 200.0
+"""A heart enhances over several cm^2; less is a vessel or a flicker."""
+PRIOR_SIGMA_MM = 30.0
+"""How far a slice's LV may plausibly lie from the study's."""
+MOST_DEVIATION_MM = 25.0
+"""Beyond this distance from the other slices, a slice's own finding is overruled by theirs."""
+
+
+def locate_heart(series: PerfusionSeries) -> list[tuple[float, float]]:
+    """Centre of the LV on every slice, in native pixels (row, col).
+
+    Raises:
+        HeartNotFoundError: a slice in which nothing enhances like a heart; names the slice and what was found.
+    """
+    assert series.pixel_spacing_mm is not None  # prepared slices are never located again
+    spacing = np.array(series.pixel_spacing_mm)
+    late_maps = [_late_enhancement(series.frames[i], spacing, series.slice_names[i]) for i in range(series.n_slices)]
+    pooled = ndimage.gaussian_filter(np.sum(late_maps, axis=0), PRIOR_SIGMA_MM / 4 / spacing)
+    study_centre = np.array(np.unravel_index(int(pooled.argmax()), pooled.shape), dtype=float)
+    centres = np.array([_largest_region(late, spacing, study_centre) for late in late_maps])
+    median = np.median(centres, axis=0)
+    too_far = np.hypot(*((centres - median) * spacing).T) > MOST_DEVIATION_MM
+    centres[too_far] = median
+    return [(float(row), float(col)) for row, col in centres]
+
+
+def _late_enhancement(frames: SliceFrames, spacing: np.ndarray, name: str) -> Map:
+    """Enhancement where it arrives late and strong enough to be the LV cavity, else 0."""
+    smooth = ndimage.gaussian_filter(frames, (0, *(SMOOTHING_MM / spacing)))
+    smooth = ndimage.uniform_filter1d(smooth, 3, axis=0)
+    baseline = np.sort(smooth, axis=0)[: max(2, len(frames) // 8)].mean(axis=0)
+    rise = smooth - baseline
+    peak = rise.max(axis=0)
+    noise = 1.4826 * np.median(np.abs(np.diff(smooth, axis=0))) / np.sqrt(2)
+    brightness = float(np.percentile(smooth.max(axis=0), 90))
+    n_least = max(1, round(LEAST_AREA_MM2 / float(spacing.prod())))
+    if peak.size < n_least:
+        raise HeartNotFoundError(f"slice {name}", "must be larger than a heart", f"{peak.shape} pixels")
+    strong = float(np.partition(peak.ravel(), -n_least)[-n_least])  # exceeded over an area of 2 cm^2
+    if strong <= max(LEAST_CONTRAST_TO_NOISE * noise, LEAST_RELATIVE_ENHANCEMENT * brightness, 0.0):
+        raise HeartNotFoundError(
+            f"slice {name}",
+            f"a first pass must brighten at least {LEAST_AREA_MM2 / 100:.0f} cm^2 by {LEAST_RELATIVE_ENHANCEMENT:.0%}",
+            f"{strong / brightness if brightness > 0 else 0:.0%}, {strong / noise if noise > 0 else 0:.1f} times the noise",
+            "Is this a perfusion series with contrast agent?",
+        )
+    candidate = peak > 0.5 * strong
+    arrival = (rise > 0.5 * peak).argmax(axis=0).astype(float)
+    late = candidate & (arrival >= _split(arrival[candidate]))
+    return np.where(late, np.minimum(peak, strong), 0.0).astype(np.float32)
+
+
+def _split(values: np.ndarray) -> float:
+    """Otsu's threshold (doi:10.1109/TSMC.1979.4310076) between early and late arrival; splits nothing if all agree."""
+    levels = np.unique(values)
+    if len(levels) < 2:
+        return float(levels[0])
+    between = [
+        (values < level).mean() * (values >= level).mean() * (values[values < level].mean() - values[values >= level].mean()) ** 2
+        for level in levels[1:]
+    ]
+    return float(levels[1:][int(np.argmax(between))])
+
+
+def _largest_region(late: Map, spacing: np.ndarray, study_centre: np.ndarray) -> np.ndarray:
+    """Centroid of the largest compact late region, nearer ones preferred, or the study's centre if there is none."""
+    opened = ndimage.binary_opening(late > 0, iterations=max(1, round(3.0 / float(spacing.mean()))))
+    labelled, n_regions = ndimage.label(opened)
+    if n_regions == 0:
+        return study_centre
+    rows, cols = np.indices(late.shape)
+    distance2 = ((rows - study_centre[0]) * spacing[0]) ** 2 + ((cols - study_centre[1]) * spacing[1]) ** 2
+    weight = late * np.exp(-distance2 / (2 * PRIOR_SIGMA_MM**2))
+    best = int(np.argmax(ndimage.sum_labels(weight, labelled, range(1, n_regions + 1)))) + 1
+    return np.array(ndimage.center_of_mass(late, labelled, best))

@@ -1,0 +1,185 @@
+"""A pool on disk: `manifest.json` and one safetensors file a member. Hashes are verified whenever weights are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from pool.errors import PoolFolderError, SettingsError, WeightsHashError
+from pool.networks import NetworkSpec
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_VERSION = 1
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class MemberEntry:
+    """One row of the manifest: everything about a member but its weights.
+
+    Raises:
+        PoolFolderError: an id that is not a plain name (it becomes a file name), or fields out of range.
+    """
+
+    id: str
+    seed: int
+    """Seed of the training run's initialisation."""
+    epoch: int
+    """Epoch of the checkpoint, from 1."""
+    validation_dice: float
+    """Myocardial Dice on the validation set, in [0, 1]."""
+    network: NetworkSpec
+    weights_sha256: str
+    """SHA-256 of the safetensors file."""
+
+    def __post_init__(self) -> None:
+        if not _SAFE_ID.fullmatch(self.id):
+            raise PoolFolderError("manifest", "a member's id must be letters, digits, dots and dashes", repr(self.id))
+        if not 0.0 <= self.validation_dice <= 1.0:
+            raise PoolFolderError(f"member {self.id}", "validation Dice lies in [0, 1]", repr(self.validation_dice))
+
+    @property
+    def weights_name(self) -> str:
+        """File name of the weights inside the pool folder."""
+        return f"{self.id}.safetensors"
+
+
+@dataclass(frozen=True)
+class PoolManifest:
+    """Who is in a pool and what it was made from.
+
+    Raises:
+        PoolFolderError: no members, or two with the same id.
+    """
+
+    name: str
+    members: tuple[MemberEntry, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Free facts: training data and its hash, settings, code version."""
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise PoolFolderError(f"pool {self.name}", "needs at least one member", "none")
+        ids = [member.id for member in self.members]
+        if len(set(ids)) < len(ids):
+            raise PoolFolderError(f"pool {self.name}", "member ids must differ", ", ".join(ids))
+
+    @property
+    def n_members(self) -> int:
+        """Number of members."""
+        return len(self.members)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON-ready fields."""
+        return {"manifest_version": MANIFEST_VERSION, **asdict(self)}
+
+    def sha256(self) -> str:
+        """Hash of the manifest, hence of every member's weights: the pool's identity in every result."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> PoolManifest:
+        """The manifest from JSON fields.
+
+        Raises:
+            PoolFolderError: another version, or fields that are missing or unknown.
+        """
+        try:
+            version = fields["manifest_version"]
+            if version != MANIFEST_VERSION:
+                raise PoolFolderError("manifest", f"version must be {MANIFEST_VERSION}", repr(version))
+            members = tuple(
+                MemberEntry(**{**row, "network": NetworkSpec.from_dict(row["network"])}) for row in fields["members"]
+            )
+            return cls(fields["name"], members, fields["provenance"])
+        except (KeyError, TypeError, SettingsError) as error:
+            raise PoolFolderError("manifest", "has missing or unknown fields", str(error)) from error
+
+    @classmethod
+    def load(cls, folder: Path) -> PoolManifest:
+        """Read a pool folder's manifest; weights are verified by `load_weights`.
+
+        Raises:
+            PoolFolderError: no folder, no manifest, or one that cannot be read.
+        """
+        path = Path(folder) / MANIFEST_NAME
+        if not path.is_file():
+            raise PoolFolderError(
+                f"pool folder {Path(folder).name}", f"needs a {MANIFEST_NAME}", "none", "Train a pool or give its folder."
+            )
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PoolFolderError(f"manifest of {path.parent.name}", "must be JSON", str(error)) from error
+        if not isinstance(fields, dict):
+            raise PoolFolderError(f"manifest of {path.parent.name}", "must be a JSON object", type(fields).__name__)
+        return cls.from_dict(fields)
+
+
+def save_weights(folder: Path, member_id: str, state: dict[str, Tensor]) -> str:
+    """Write a member's weights into a pool folder and return their SHA-256. Whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    _write_whole(folder / f"{member_id}.safetensors", data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_weights(folder: Path, entry: MemberEntry) -> dict[str, Tensor]:
+    """Read a member's weights and verify them against the manifest, from the same bytes.
+
+    Raises:
+        PoolFolderError: the file is missing.
+        WeightsHashError: its bytes are not the ones in the manifest.
+    """
+    path = Path(folder) / entry.weights_name
+    if not path.is_file():
+        raise PoolFolderError(f"member {entry.id}", f"needs its weights {entry.weights_name}", "no such file")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.weights_sha256:
+        raise WeightsHashError(
+            f"member {entry.id}",
+            f"weights must have SHA-256 {entry.weights_sha256[:12]}...",
+            f"{found[:12]}...",
+            "The file was changed or damaged; get the pool again.",
+        )
+    return load_safetensors(data)
+
+
+def save_manifest(folder: Path, manifest: PoolManifest) -> None:
+    """Write the manifest last, so that a folder with a manifest is a whole pool."""
+    text = json.dumps(manifest.to_dict(), indent=1, sort_keys=True) + "\n"
+    _write_whole(Path(folder) / MANIFEST_NAME, text.encode())
+
+
+def verify_pool(folder: Path, members: Sequence[str] | None = None) -> PoolManifest:
+    """Load the manifest and check the weights of the given members (default: all) without building networks.
+
+    Raises:
+        PoolFolderError, WeightsHashError: see `PoolManifest.load` and `load_weights`.
+    """
+    manifest = PoolManifest.load(folder)
+    for entry in manifest.members:
+        if members is None or entry.id in members:
+            load_weights(folder, entry)
+    return manifest
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,81 @@
+"""Members ready to work, and the pool that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pool.errors import PoolFolderError, SettingsError
+from pool.manifest import MemberEntry, PoolManifest, load_weights
+from pool.networks import build_network
+from pool.preprocess import PreparedSlice
+from pool.sweep import MemberMaps, SweepSettings, sweep
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A network with its verified weights."""
+
+    entry: MemberEntry
+    network: nn.Module
+
+    @classmethod
+    def load(cls, folder: Path, entry: MemberEntry, device: str = "cpu") -> Member:
+        """Build the network and load its verified weights, in evaluation mode.
+
+        Raises:
+            PoolFolderError: weights that are missing, have another hash, or do not fit the network spec.
+        """
+        network = build_network(entry.network)
+        try:
+            network.load_state_dict(load_weights(folder, entry))
+        except RuntimeError as error:
+            raise PoolFolderError(f"member {entry.id}", "weights must fit the network spec", str(error)) from error
+        network.requires_grad_(False).eval()
+        return cls(entry, network.to(device, memory_format=torch.channels_last))
+
+    def analyse(
+        self, prepared: PreparedSlice, settings: SweepSettings, keep_going: Callable[[], bool] | None = None
+    ) -> MemberMaps | None:
+        """Segment one slice; None only where `keep_going` said stop. See `pool.sweep`.
+
+        Raises:
+            SettingsError: a slice with another number of frames than the network takes.
+        """
+        n_frames = prepared.frames.shape[0]
+        if n_frames != self.entry.network.n_frames:
+            raise SettingsError(
+                f"member {self.entry.id}", f"takes {self.entry.network.n_frames} frames", f"a slice with {n_frames}"
+            )
+        return sweep(self.network, prepared.frames, settings, keep_going)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The members of a pool, or of one shard of it, with the whole pool's manifest."""
+
+    manifest: PoolManifest
+    members: tuple[Member, ...]
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", member_ids: Sequence[str] | None = None) -> Pool:
+        """Load and verify a pool folder.
+
+        Args:
+            folder: holds `manifest.json` and the weights.
+            device: torch device of the networks.
+            member_ids: the members to load (a shard); default all.
+
+        Raises:
+            PoolFolderError: see `PoolManifest.load`, `load_weights`; or an id the manifest does not have.
+        """
+        manifest = PoolManifest.load(folder)
+        known = {entry.id: entry for entry in manifest.members}
+        wanted = list(known) if member_ids is None else list(member_ids)
+        if missing := [member_id for member_id in wanted if member_id not in known]:
+            raise PoolFolderError(f"pool {manifest.name}", "must hold every member asked for", f"no {', '.join(missing)}")
+        return cls(manifest, tuple(Member.load(folder, known[member_id], device) for member_id in wanted))

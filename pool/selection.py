@@ -1,0 +1,110 @@
+"""Which member is believed on a slice: pure functions of the scores.
+
+Source: Yalcinkaya et al. 2024, Methods ("Data Adaptive Uncertainty-Guided Space-time Analysis") for `min-u_pp`,
+Appendix G for `min-u_tot`, "Performance Evaluation" for the established approach, here `best-validation`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pool.errors import SettingsError
+from pool.sweep import MemberMaps
+
+
+@dataclass(frozen=True)
+class MemberScore:
+    """All that a rule may know of a member's answer to one slice."""
+
+    member_id: str
+    validation_dice: float
+    """Myocardial Dice on the validation set, from the manifest."""
+    u_pp: float | None = None
+    """Mean per-pixel energy of the U-map; None where there is none."""
+    u_tot: float | None = None
+    """Total energy of the U-map; None where there is none."""
+    n_myo: int = 0
+    """Myocardial pixels of the mask."""
+    ineligible: str = ""
+    """Why the member cannot be chosen on this slice; empty if it can."""
+
+    @classmethod
+    def from_maps(cls, member_id: str, validation_dice: float, maps: MemberMaps | None, failure: str = "") -> MemberScore:
+        """Score of a member's maps, or of its failure to give any (`maps` None, `failure` the reason)."""
+        if maps is None:
+            return cls(member_id, validation_dice, ineligible=failure or "gave no answer")
+        if not math.isfinite(maps.u_tot):
+            return cls(member_id, validation_dice, n_myo=maps.n_myo, ineligible="the U-map is not finite")
+        ineligible = "" if maps.n_myo else "the mask is empty"
+        return cls(member_id, validation_dice, maps.u_pp, maps.u_tot, maps.n_myo, ineligible)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The member believed on one slice, and everything the choice was made from."""
+
+    rule: str
+    chosen: str | None
+    """Id of the believed member; None where no member could be, see `reason`."""
+    reason: str
+    """Why this member, or why none, in words."""
+    scores: tuple[MemberScore, ...]
+    """All members, by id."""
+
+    def score_of(self, member_id: str) -> MemberScore:
+        """The score of one member."""
+        return next(score for score in self.scores if score.member_id == member_id)
+
+
+def _least(scores: Sequence[MemberScore], value: Callable[[MemberScore], float], name: str) -> tuple[str | None, str]:
+    eligible = [score for score in scores if not score.ineligible]
+    if not eligible:
+        return None, f"none of {len(scores)} members is eligible"
+    best = min(eligible, key=lambda score: (value(score), score.member_id))
+    return best.member_id, f"least {name} of {len(eligible)} eligible members"
+
+
+def min_u_pp(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
+    """The paper's rule: the eligible member with the least U_pp; ties by id."""
+    return _least(scores, lambda score: score.u_pp if score.u_pp is not None else math.inf, "u_pp")
+
+
+def min_u_tot(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
+    """Appendix G's alternative: the eligible member with the least U_tot; ties by id."""
+    return _least(scores, lambda score: score.u_tot if score.u_tot is not None else math.inf, "u_tot")
+
+
+def best_validation(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
+    """The established approach: the one member with the best validation Dice, whatever the slice; ties by id.
+
+    It is fixed before any slice is seen. Where it is ineligible there is no answer: passing to the second best would
+    be a data-adaptive choice under another name.
+    """
+    if not scores:
+        return None, "the pool has no members"
+    best = min(scores, key=lambda score: (-score.validation_dice, score.member_id))
+    if best.ineligible:
+        return None, f"the member with the best validation Dice, {best.member_id}, is ineligible: {best.ineligible}"
+    return best.member_id, "best validation Dice of the pool"
+
+
+RULES: dict[str, Callable[[Sequence[MemberScore]], tuple[str | None, str]]] = {
+    "min-u_pp": min_u_pp,
+    "min-u_tot": min_u_tot,
+    "best-validation": best_validation,
+}
+
+
+def select(scores: Sequence[MemberScore], rule: str = "min-u_pp") -> Selection:
+    """Apply a rule to the scores of one slice.
+
+    Raises:
+        SettingsError: an unknown rule.
+    """
+    if rule not in RULES:
+        raise SettingsError("selection rule", f"must be one of {', '.join(RULES)}", repr(rule))
+    by_id = tuple(sorted(scores, key=lambda score: score.member_id))
+    chosen, reason = RULES[rule](by_id)
+    return Selection(rule, chosen, reason, by_id)

@@ -1,0 +1,119 @@
+"""A dynamic perfusion study as numbers: frames, times and where the slices lie in the patient."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, TooFewFramesError
+from pool.shapes import SeriesFrames, SeriesTimes
+
+LEAST_FRAMES = 8
+"""Fewer frames cannot show the first pass through right ventricle, left ventricle and myocardium."""
+
+
+@dataclass(frozen=True)
+class SliceGeometry:
+    """Where one slice lies in the patient (DICOM's LPS frame, PS3.3 C.7.6.2)."""
+
+    position_mm: tuple[float, float, float]
+    """Centre of the first pixel (row 0, column 0) [mm]."""
+    orientation: tuple[float, float, float, float, float, float]
+    """Unit vectors along a row (rising column index), then along a column (rising row index)."""
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit normal of the slice: row direction x column direction."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+    def to_patient_mm(self, row: float, col: float, pixel_spacing_mm: tuple[float, float]) -> np.ndarray:
+        """Patient position [mm] of a (fractional) native pixel; `pixel_spacing_mm` is (between rows, between cols)."""
+        along_row, along_col = np.array(self.orientation[:3]), np.array(self.orientation[3:])
+        return np.array(self.position_mm) + along_row * col * pixel_spacing_mm[1] + along_col * row * pixel_spacing_mm[0]
+
+
+@dataclass(frozen=True, eq=False)
+class PerfusionSeries:
+    """Frames, times and geometry of one first-pass perfusion study; cannot exist half valid.
+
+    Raises:
+        TooFewFramesError: fewer than 8 frames.
+        NonFiniteError: a NaN or infinite pixel or time.
+        InconsistentStudyError: times that do not rise, or fields whose lengths disagree.
+        SettingsError: a pixel spacing that is not positive.
+    """
+
+    frames: SeriesFrames
+    """Pixel values in the scanner's units, rescale slope and intercept applied."""
+    times_s: SeriesTimes
+    """Acquisition time of every frame [s]."""
+    pixel_spacing_mm: tuple[float, float] | None
+    """Distance between rows, between columns [mm]; None only for a slice that came already prepared (`.mat`)."""
+    slice_names: tuple[str, ...]
+    """One short name a slice, unique: `base`, `mid`, `apex` for three slices in order, else `slice-1`, ..."""
+    geometry: tuple[SliceGeometry, ...] | None = None
+    """Position of every slice in the patient; None where the input does not say (`.npz`, `.mat`)."""
+    prepared: bool = False
+    """True where the frames are already 128 x 128 x 30 in [0, 1], as published with the DAUGS paper."""
+    remarks: tuple[str, ...] = ()
+    """What the reader decided and the user should know, for example which time key won."""
+
+    def __post_init__(self) -> None:
+        n_slices, n_frames = self.frames.shape[:2]
+        if n_slices == 0 or 0 in self.frames.shape:
+            raise InconsistentStudyError("series", "needs at least one slice with pixels", str(self.frames.shape))
+        if n_frames < LEAST_FRAMES:
+            raise TooFewFramesError(
+                "series",
+                f"a first pass needs at least {LEAST_FRAMES} frames a slice",
+                f"{n_frames} frames",
+                "Was the export cut, or is this a localiser?",
+            )
+        if self.times_s.shape != (n_slices, n_frames):
+            raise InconsistentStudyError(
+                "series", "needs one time a frame", f"times {self.times_s.shape} for frames {(n_slices, n_frames)}"
+            )
+        for field, wanted in (("slice_names", self.slice_names), ("geometry", self.geometry)):
+            if wanted is not None and len(wanted) != n_slices:
+                raise InconsistentStudyError("series", f"needs one entry of {field} a slice", f"{len(wanted)} for {n_slices}")
+        for i, name in enumerate(self.slice_names):
+            if not np.isfinite(self.frames[i]).all():
+                n_bad = int((~np.isfinite(self.frames[i])).sum())
+                raise NonFiniteError(
+                    f"slice {name}", "every pixel must be a finite number", f"{n_bad} NaN or infinite", "Export it again."
+                )
+            if not np.isfinite(self.times_s[i]).all() or not (np.diff(self.times_s[i]) > 0).all():
+                raise InconsistentStudyError(
+                    f"slice {name}", "frame times must be finite and strictly rising", remedy="Check the time tags."
+                )
+        if self.pixel_spacing_mm is None and not self.prepared:
+            raise SettingsError("series", "needs a pixel spacing in mm", "none", "It is never guessed; give it.")
+        if self.pixel_spacing_mm is not None and not all(np.isfinite(s) and s > 0 for s in self.pixel_spacing_mm):
+            raise SettingsError("series", "pixel spacing must be positive and finite", f"{self.pixel_spacing_mm} mm")
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return int(self.frames.shape[0])
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames of every slice."""
+        return int(self.frames.shape[1])
+
+    def content_sha256(self) -> str:
+        """Hash of everything an analysis depends on: pixels, times, spacing, geometry; not of names or remarks."""
+        digest = hashlib.sha256()
+        digest.update(repr((self.frames.shape, self.pixel_spacing_mm, self.prepared)).encode())
+        digest.update(np.ascontiguousarray(self.frames, dtype="<f4").tobytes())
+        digest.update(np.ascontiguousarray(self.times_s, dtype="<f8").tobytes())
+        for geometry in self.geometry or ():
+            digest.update(repr((geometry.position_mm, geometry.orientation)).encode())
+        return digest.hexdigest()
+
+
+def names_of_slices(n_slices: int) -> tuple[str, ...]:
+    """`base mid apex` for three slices in that order, `slice-1 ...` for any other number."""
+    return ("base", "mid", "apex") if n_slices == 3 else tuple(f"slice-{i + 1}" for i in range(n_slices))
