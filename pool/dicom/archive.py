@@ -111,4 +111,6 @@ def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
 
 
 def _refusal(archive: Path, rule: str, found: str) -> UnreadableFileError:
-    return UnreadableFileError(f"archive {archive.name}", rule, found, "Pack the exported images again, as plain files.")
+    return UnreadableFileError(
+        f"archive {archive.name}", rule, found, "Pack the exported images again, as plain files."
+    )

@@ -57,10 +57,9 @@ def read_header(path: Path) -> Dataset:
 
     Raises:
         UnreadableFileError: broken, or deflated data that inflates beyond reason.
-        UnsupportedFileError: a transfer syntax that cannot be decoded here.
     """
     with reading(path.name):
-        _refuse_transfer_syntax(path)
+        _refuse_bomb(path)
         return dcmread(path, stop_before_pixels=True)
 
 
@@ -69,11 +68,13 @@ def read_pixels(path: Path) -> np.ndarray:
 
     Raises:
         UnreadableFileError: no pixels, fewer than declared, or more than `MOST_PIXELS`.
-        UnsupportedFileError: colour, inverted grey scale.
+        UnsupportedFileError: colour, inverted grey scale, or a transfer syntax that cannot be decoded here.
     """
     name = path.name
     with reading(name):
+        _refuse_bomb(path)
         dataset = dcmread(path)
+        _refuse_undecodable(name, dataset)
         n_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = (n_frames, int(dataset.Rows), int(dataset.Columns))
         if not 0 < math.prod(shape) <= MOST_PIXELS or min(shape) < 1:
@@ -91,31 +92,38 @@ def read_pixels(path: Path) -> np.ndarray:
         stored = np.asarray(dataset.pixel_array)
         if stored.size != math.prod(shape):
             raise UnreadableFileError(
-                f"file {name}", f"must hold the {math.prod(shape)} pixels it declares", f"{stored.size}", "Export it again."
+                f"file {name}",
+                f"must hold the {math.prod(shape)} pixels it declares",
+                f"{stored.size}",
+                "Export it again.",
             )
         return _sign_extended(dataset, stored).reshape(shape)
 
 
-def _refuse_transfer_syntax(path: Path) -> None:
+def _refuse_bomb(path: Path) -> None:
     """Look at the file meta group alone: a deflated data set inflates before any limit of the library applies."""
     with path.open("rb") as file:
         read_preamble(file, False)
         meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-        uid = UID(meta.get("TransferSyntaxUID", "") or "")
-        if uid == DeflatedExplicitVRLittleEndian:
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             _refuse_inflation(path, file.read())
-    if uid and uid.is_compressed and uid != DeflatedExplicitVRLittleEndian:
-        try:
-            available = get_decoder(uid).is_available
-        except NotImplementedError:
-            available = False
-        if not available:
-            raise UnsupportedFileError(
-                f"file {path.name}",
-                "must be in a transfer syntax that can be decoded here",
-                f"{uid.name} ({uid})",
-                "Export it uncompressed (Explicit VR Little Endian).",
-            )
+
+
+def _refuse_undecodable(name: str, dataset: Dataset) -> None:
+    uid = UID(dataset.file_meta.get("TransferSyntaxUID", "") or "")
+    if uid.is_private or (uid.is_transfer_syntax and not uid.is_compressed):
+        return
+    try:
+        available = get_decoder(uid).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise UnsupportedFileError(
+            f"file {name}",
+            "must be in a transfer syntax that can be decoded here",
+            f"{uid.name} ({uid})" if uid else "none",
+            "Export it uncompressed (Explicit VR Little Endian).",
+        )
 
 
 def _refuse_inflation(path: Path, deflated: bytes) -> None:

@@ -30,7 +30,13 @@ TIME_KEYS = (
     "TemporalPositionIdentifier",
 )
 """Tags that may hold a frame's time, best first. The last one counts steps of TemporalResolution."""
-CLOCK_KEYS = ("FrameAcquisitionDateTime", "FrameReferenceDateTime", "AcquisitionDateTime", "AcquisitionTime", "ContentTime")
+CLOCK_KEYS = (
+    "FrameAcquisitionDateTime",
+    "FrameReferenceDateTime",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+)
 """Tags that hold a time of day."""
 LEAST_SPAN_S = 3.0
 """A first pass takes 10 s and more; frames within 3 s show one heart beat (a cine) or the reconstruction's clock."""
@@ -107,7 +113,7 @@ def time_axis(slices: Sequence[Sequence[FrameRecord]]) -> TimeAxis | str:
             axis = TimeAxis(
                 key,
                 tuple(tuple(int(i) for i in order) for order, _ in pairs),
-                tuple(times - first for _, times in pairs),
+                tuple(np.round(times - first, 6) for _, times in pairs),
                 f"frame times from {key}" + (f" ({'; '.join(_telling(reasons))})" if _telling(reasons) else ""),
                 not believe_count,
             )
@@ -141,5 +147,5 @@ def _telling(reasons: Sequence[str]) -> list[str]:
 
 
 def _seconds(moment: datetime) -> float:
-    """Seconds since year 1; the zone is left aside, as all frames of one study share it."""
-    return (moment.replace(tzinfo=None) - datetime(1, 1, 1)).total_seconds()
+    """Seconds since 2000, near enough to keep microseconds; the zone is left aside, as frames of one study share it."""
+    return (moment.replace(tzinfo=None) - datetime(2000, 1, 1)).total_seconds()
