@@ -1,8 +1,8 @@
 """The whole path in one process: the specification that the service must equal, bit for bit.
 
-    prepare_study      -> PreparedSlice a slice
-    Member.analyse     -> MemberMaps a member and slice   (here a loop; in the service, shards)
-    conclude           -> Selection a slice, maps on the native grid, contours: a StudyAnalysis
+prepare_study      -> PreparedSlice a slice
+Member.analyse     -> MemberMaps a member and slice   (here a loop; in the service, shards)
+conclude           -> Selection a slice, maps on the native grid, contours: a StudyAnalysis
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def conclude(
         manifest: of the whole pool.
         settings: rule and thresholds.
     """
-    slices = tuple(_conclude_slice(item, answer, manifest, settings) for item, answer in zip(prepared, answers, strict=True))
+    slices = tuple(
+        _conclude_slice(item, answer, manifest, settings) for item, answer in zip(prepared, answers, strict=True)
+    )
     return StudyAnalysis(series, manifest, settings, slices)
 
 

@@ -64,7 +64,7 @@ def _late_enhancement(frames: SliceFrames, spacing: np.ndarray, name: str) -> Ma
         raise HeartNotFoundError(
             f"slice {name}",
             f"a first pass must brighten at least {LEAST_AREA_MM2 / 100:.0f} cm^2 by {LEAST_RELATIVE_ENHANCEMENT:.0%}",
-            f"{strong / brightness if brightness > 0 else 0:.0%}, {strong / noise if noise > 0 else 0:.1f} times the noise",
+            f"{strong / max(brightness, 1e-9):.0%}, {strong / max(noise, 1e-9):.1f} times the noise",
             "Is this a perfusion series with contrast agent?",
         )
     candidate = peak > 0.5 * strong
@@ -79,7 +79,9 @@ def _split(values: np.ndarray) -> float:
     if len(levels) < 2:
         return float(levels[0])
     between = [
-        (values < level).mean() * (values >= level).mean() * (values[values < level].mean() - values[values >= level].mean()) ** 2
+        (values < level).mean()
+        * (values >= level).mean()
+        * (values[values < level].mean() - values[values >= level].mean()) ** 2
         for level in levels[1:]
     ]
     return float(levels[1:][int(np.argmax(between))])

@@ -115,7 +115,10 @@ class PoolManifest:
         path = Path(folder) / MANIFEST_NAME
         if not path.is_file():
             raise PoolFolderError(
-                f"pool folder {Path(folder).name}", f"needs a {MANIFEST_NAME}", "none", "Train a pool or give its folder."
+                f"pool folder {Path(folder).name}",
+                f"needs a {MANIFEST_NAME}",
+                "none",
+                "Train a pool or give its folder.",
             )
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))

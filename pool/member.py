@@ -36,7 +36,9 @@ class Member:
         except RuntimeError as error:
             raise PoolFolderError(f"member {entry.id}", "weights must fit the network spec", str(error)) from error
         network.requires_grad_(False).eval()
-        return cls(entry, network.to(device, memory_format=torch.channels_last))
+        network = network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        return cls(entry, network)
 
     def analyse(
         self, prepared: PreparedSlice, settings: SweepSettings, keep_going: Callable[[], bool] | None = None
@@ -77,5 +79,7 @@ class Pool:
         known = {entry.id: entry for entry in manifest.members}
         wanted = list(known) if member_ids is None else list(member_ids)
         if missing := [member_id for member_id in wanted if member_id not in known]:
-            raise PoolFolderError(f"pool {manifest.name}", "must hold every member asked for", f"no {', '.join(missing)}")
+            raise PoolFolderError(
+                f"pool {manifest.name}", "must hold every member asked for", f"no {', '.join(missing)}"
+            )
         return cls(manifest, tuple(Member.load(folder, known[member_id], device) for member_id in wanted))

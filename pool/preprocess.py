@@ -39,7 +39,9 @@ class PreprocessSettings:
 
     def __post_init__(self) -> None:
         if not 0.2 <= self.target_spacing_mm <= 5.0:
-            raise SettingsError("preprocessing", "target_spacing_mm must be from 0.2 to 5 mm", str(self.target_spacing_mm))
+            raise SettingsError(
+                "preprocessing", "target_spacing_mm must be from 0.2 to 5 mm", str(self.target_spacing_mm)
+            )
         if self.image_px < 16 or self.n_frames < 2:
             raise SettingsError(
                 "preprocessing", "needs at least 16 pixels and 2 frames", f"{self.image_px} px, {self.n_frames} frames"
@@ -131,7 +133,9 @@ def _prepare_slice(
     native_shape = series.frames.shape[2:]
     step = [settings.target_spacing_mm / spacing for spacing in series.pixel_spacing_mm]
     origin = [_origin(native_shape[a], step[a], centre[a], settings.image_px) for a in (0, 1)]
-    way_back = WayBack((native_shape[0], native_shape[1]), settings.image_px, (origin[0], origin[1]), (step[0], step[1]))
+    way_back = WayBack(
+        (native_shape[0], native_shape[1]), settings.image_px, (origin[0], origin[1]), (step[0], step[1])
+    )
     row_weights, col_weights = (cubic_weights(native_shape[a], way_back.native_positions(a)) for a in (0, 1))
     cropped = resample(series.frames[index], row_weights, col_weights)
     times = series.times_s[index]
@@ -168,6 +172,4 @@ def _adopt(series: PerfusionSeries, index: int, settings: PreprocessSettings) ->
     centre = (settings.image_px - 1) / 2
     way_back = WayBack((settings.image_px, settings.image_px), settings.image_px, (0.0, 0.0), (1.0, 1.0))
     times = series.times_s[index]
-    return PreparedSlice(
-        name, frames, way_back, (centre, centre), (low, high), (float(times[0]), float(times[-1]))
-    )
+    return PreparedSlice(name, frames, way_back, (centre, centre), (low, high), (float(times[0]), float(times[-1])))

@@ -31,7 +31,9 @@ class MemberScore:
     """Why the member cannot be chosen on this slice; empty if it can."""
 
     @classmethod
-    def from_maps(cls, member_id: str, validation_dice: float, maps: MemberMaps | None, failure: str = "") -> MemberScore:
+    def from_maps(
+        cls, member_id: str, validation_dice: float, maps: MemberMaps | None, failure: str = ""
+    ) -> MemberScore:
         """Score of a member's maps, or of its failure to give any (`maps` None, `failure` the reason)."""
         if maps is None:
             return cls(member_id, validation_dice, ineligible=failure or "gave no answer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,9 @@ class SliceGeometry:
     def to_patient_mm(self, row: float, col: float, pixel_spacing_mm: tuple[float, float]) -> np.ndarray:
         """Patient position [mm] of a (fractional) native pixel; `pixel_spacing_mm` is (between rows, between cols)."""
         along_row, along_col = np.array(self.orientation[:3]), np.array(self.orientation[3:])
-        return np.array(self.position_mm) + along_row * col * pixel_spacing_mm[1] + along_col * row * pixel_spacing_mm[0]
+        return (
+            np.array(self.position_mm) + along_row * col * pixel_spacing_mm[1] + along_col * row * pixel_spacing_mm[0]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,8 @@ class PerfusionSeries:
     """True where the frames are already 128 x 128 x 30 in [0, 1], as published with the DAUGS paper."""
     remarks: tuple[str, ...] = ()
     """What the reader decided and the user should know, for example which time key won."""
+    flipped: tuple[bool, bool] = (False, False)
+    """Whether rows, columns run backwards here compared with the input file (NIfTI only)."""
 
     def __post_init__(self) -> None:
         n_slices, n_frames = self.frames.shape[:2]
@@ -77,12 +82,17 @@ class PerfusionSeries:
             )
         for field, wanted in (("slice_names", self.slice_names), ("geometry", self.geometry)):
             if wanted is not None and len(wanted) != n_slices:
-                raise InconsistentStudyError("series", f"needs one entry of {field} a slice", f"{len(wanted)} for {n_slices}")
+                raise InconsistentStudyError(
+                    "series", f"needs one entry of {field} a slice", f"{len(wanted)} for {n_slices}"
+                )
         for i, name in enumerate(self.slice_names):
             if not np.isfinite(self.frames[i]).all():
                 n_bad = int((~np.isfinite(self.frames[i])).sum())
                 raise NonFiniteError(
-                    f"slice {name}", "every pixel must be a finite number", f"{n_bad} NaN or infinite", "Export it again."
+                    f"slice {name}",
+                    "every pixel must be a finite number",
+                    f"{n_bad} NaN or infinite",
+                    "Export it again.",
                 )
             if not np.isfinite(self.times_s[i]).all() or not (np.diff(self.times_s[i]) > 0).all():
                 raise InconsistentStudyError(
@@ -103,6 +113,11 @@ class PerfusionSeries:
         """Number of frames of every slice."""
         return int(self.frames.shape[1])
 
+    def to_input_grid(self, maps: np.ndarray) -> np.ndarray:
+        """Maps `... row col` with their axes as in the input file."""
+        row_step, col_step = (-1 if flip else 1 for flip in self.flipped)
+        return np.ascontiguousarray(maps[..., ::row_step, ::col_step])
+
     def content_sha256(self) -> str:
         """Hash of everything an analysis depends on: pixels, times, spacing, geometry; not of names or remarks."""
         digest = hashlib.sha256()
@@ -112,6 +127,16 @@ class PerfusionSeries:
         for geometry in self.geometry or ():
             digest.update(repr((geometry.position_mm, geometry.orientation)).encode())
         return digest.hexdigest()
+
+
+BASE_TO_APEX_LPS = np.array([0.6, -0.6, -0.53])
+"""The heart's long axis from base to apex: to the left, forward and down."""
+
+
+def base_is_first(geometry: Sequence[SliceGeometry]) -> bool:
+    """Whether slices in this order run from base to apex; True for a single one."""
+    step = np.array(geometry[-1].position_mm) - np.array(geometry[0].position_mm)
+    return float(step @ BASE_TO_APEX_LPS) >= 0
 
 
 def names_of_slices(n_slices: int) -> tuple[str, ...]:

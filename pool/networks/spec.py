@@ -39,7 +39,9 @@ class NetworkSpec:
         for name, least, most in (("width", 1, 256), ("n_poolings", 1, 6), ("n_frames", 1, 512), ("n_classes", 2, 16)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise SettingsError("network spec", f"{name} must be a whole number from {least} to {most}", repr(value))
+                raise SettingsError(
+                    "network spec", f"{name} must be a whole number from {least} to {most}", repr(value)
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready fields."""

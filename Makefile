@@ -1,0 +1,50 @@
+# Every set-up step is inside the targets; `make demo` and `make test` run on a fresh machine with Python 3.11.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+REAL_DATA ?= ../shared/data/daugs_real
+
+# Ray switches token authentication on by itself and phones home unless told not to.
+export RAY_AUTH_MODE := disabled
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test format lint types unit real-check mlflow-ui clean help
+
+help:
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## phantom study -> pool trained with Ray Tune -> HTTP service -> outline, U-map, DICOM, in demo/
+	$(PY) deploy/demo.py --out demo
+
+test: $(INSTALLED) lint types unit  ## everything that CI runs
+
+lint: $(INSTALLED)  ## format and lint, check only
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+types: $(INSTALLED)
+	$(VENV)/bin/mypy
+
+unit: $(INSTALLED)
+	@command -v dciodvfy >/dev/null || deploy/install-dicom-validator.sh
+	$(PY) -m pytest --durations=8
+
+format: $(INSTALLED)  ## rewrite the sources in the project's format
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's pool
+	$(PY) deploy/real_check.py --data $(REAL_DATA) --pool demo/pool --out real-check
+
+mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
+
+clean:
+	rm -rf $(VENV) demo real-check

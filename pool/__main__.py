@@ -1,0 +1,128 @@
+"""One machine: `python -m pool analyse STUDY --pool DIR --out DIR`.
+
+argparse and the standard error stream instead of typer and rich, because this module must import where only torch,
+numpy, scipy and safetensors are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pool import __version__
+from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
+from pool.errors import PoolError, SettingsError
+from pool.inputs import open_study
+from pool.member import Pool
+from pool.results import NOT_FOR_DIAGNOSIS, check_writable, write_results
+from pool.selection import RULES
+from pool.sweep import SweepSettings
+
+EXIT_BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 2 refused with one sentence on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except PoolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pool", description=f"Perfusion pool {__version__}. {NOT_FOR_DIAGNOSIS}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("analyse", help="outline the myocardium of one study with every member of a pool")
+    command.add_argument("study", type=Path, help="DICOM folder or zip, .mat (final_img), .npz or NIfTI")
+    command.add_argument("--pool", type=Path, required=True, help="folder with manifest.json and the weights")
+    command.add_argument(
+        "--out", type=Path, required=True, help="folder for the results: new, empty or an earlier result"
+    )
+    command.add_argument("--rule", choices=list(RULES), default="min-u_pp", help="selection rule (default %(default)s)")
+    command.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="torch threads (default %(default)s)"
+    )
+    command.add_argument(
+        "--batch-size", type=int, default=SweepSettings().batch_size, help="patches in one forward pass"
+    )
+    command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    command.set_defaults(run=_analyse)
+    return parser
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    if options.threads < 1:
+        raise SettingsError("--threads", "must be at least 1", str(options.threads))
+    settings = AnalysisSettings(sweep=SweepSettings(batch_size=options.batch_size), rule=options.rule)
+    check_writable(options.out)
+    torch.set_num_threads(options.threads)
+    pool = Pool.load(options.pool, device_named(options.device))
+    study = open_study(options.study)
+    analysis = analyse(study.series, pool, settings, _ProgressLine())
+    files = write_results(analysis, options.out, study.dicom)
+    print(summary(analysis))
+    print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
+
+
+def device_named(name: str) -> str:
+    """The device if torch can use it here.
+
+    Raises:
+        SettingsError: an unknown or unavailable device.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError("--device", "must be a device torch can use here", repr(name), "Try cpu.") from error
+    return name
+
+
+def summary(analysis: StudyAnalysis) -> str:
+    """A line a slice: who was chosen, with which uncertainty, and whether the outline is a closed ring."""
+    lines = []
+    for item in analysis.slices:
+        if item.selection.chosen is None:
+            lines.append(f"{item.name:10s} no outline: {item.selection.reason}")
+            continue
+        score = item.selection.score_of(item.selection.chosen)
+        ring = "closed ring" if item.contours is not None and item.contours.closed_ring else "NOT a closed ring"
+        lines.append(
+            f"{item.name:10s} {item.selection.chosen}  U_pp {score.u_pp:.4f}  {int(item.mask.sum())} px  {ring}"
+        )
+    return "\n".join(lines)
+
+
+class _ProgressLine:
+    """Sweeps done and time left on standard error: one line rewritten on a terminal, a line every 5 s elsewhere."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, n_done: int, n_total: int) -> None:
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if not terminal and now - self._last < 5 and n_done < n_total:
+            return
+        self._last = now
+        left = (now - self._start) / n_done * (n_total - n_done)
+        end = "" if terminal and n_done < n_total else "\n"
+        print(
+            f"{chr(13) if terminal else ''}sweeps {n_done}/{n_total}, {left:.0f} s left ",
+            end=end,
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""A study's result as files: `result.json`, `maps.npz`, `members.npz`, `overlay.png`, and the DICOM objects.
+
+Files hold no time stamps: the same study, pool and settings give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pool.analysis import SliceAnalysis, StudyAnalysis
+from pool.errors import OutputError
+from pool.series import PerfusionSeries
+
+if TYPE_CHECKING:
+    from pool.dicom.read import DicomStudy
+
+SCHEMA = "perfusion-pool/result/1"
+NOT_FOR_DIAGNOSIS = "Research use only. Not for diagnosis."
+RESULT_NAMES = ("result.json", "maps.npz", "members.npz", "overlay.png", "segmentation.dcm", "umap.dcm")
+
+
+def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
+    """`result.json` as fields: hashes, and per slice who was chosen, from which scores, and what was done to it."""
+    manifest, settings = analysis.manifest, analysis.settings
+    return {
+        "schema": SCHEMA,
+        "notice": NOT_FOR_DIAGNOSIS,
+        "software": analysis.software,
+        "study": {
+            "sha256": analysis.series.content_sha256(),
+            "n_slices": analysis.series.n_slices,
+            "n_frames": analysis.series.n_frames,
+            "pixel_spacing_mm": analysis.series.pixel_spacing_mm,
+            "remarks": list(analysis.series.remarks),
+        },
+        "pool": {"name": manifest.name, "sha256": manifest.sha256(), "n_members": manifest.n_members},
+        "settings": {"sha256": settings.sha256(), **asdict(settings)},
+        "slices": [_slice_dict(item, analysis.series) for item in analysis.slices],
+    }
+
+
+def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
+    chosen = item.selection.score_of(item.selection.chosen) if item.selection.chosen is not None else None
+    n_pixels = int(item.mask.sum())
+    spacing = series.pixel_spacing_mm
+    contours = item.contours
+    return {
+        "name": item.name,
+        "chosen": item.selection.chosen,
+        "reason": item.selection.reason,
+        "u_pp": chosen.u_pp if chosen else None,
+        "u_tot": chosen.u_tot if chosen else None,
+        "n_myo_native_px": n_pixels,
+        "area_mm2": n_pixels * spacing[0] * spacing[1] if spacing else None,
+        "closed_ring": contours.closed_ring if contours else False,
+        "contours_native_px": {
+            "epi": _rounded(series, contours.epi_px, item.mask.shape) if contours else None,
+            "endo": _rounded(series, contours.endo_px, item.mask.shape) if contours else None,
+        },
+        "preparation": item.prepared.record(),
+        "members": [
+            {
+                "id": score.member_id,
+                "u_pp": score.u_pp,
+                "u_tot": score.u_tot,
+                "n_myo": score.n_myo,
+                "validation_dice": score.validation_dice,
+                "eligible": not score.ineligible,
+                "ineligible_reason": score.ineligible or None,
+            }
+            for score in item.selection.scores
+        ],
+    }
+
+
+def _rounded(series: PerfusionSeries, points: np.ndarray | None, shape: tuple[int, ...]) -> list[list[float]] | None:
+    """Contour points (row, col) on the grid of the input, to a thousandth of a pixel."""
+    if points is None:
+        return None
+    turned = points.copy()
+    for axis, flip in enumerate(series.flipped):
+        if flip:
+            turned[:, axis] = shape[axis] - 1 - turned[:, axis]
+    return [[round(float(row), 3), round(float(col), 3)] for row, col in turned]
+
+
+def result_json(analysis: StudyAnalysis) -> bytes:
+    """`result.json` as bytes; NaN never enters it."""
+    return (json.dumps(result_dict(analysis), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def maps_npz(analysis: StudyAnalysis) -> bytes:
+    """`maps.npz`: `mask` bool, `probability` and `uncertainty` float32, `slice row col` on the grid of the input."""
+    to_input_grid = analysis.series.to_input_grid
+    return _npz(
+        {
+            "mask": to_input_grid(analysis.masks),
+            "probability": to_input_grid(analysis.probabilities),
+            "uncertainty": to_input_grid(analysis.uncertainties),
+        }
+    )
+
+
+def members_npz(analysis: StudyAnalysis) -> bytes:
+    """`members.npz`: `ids`, `mask` bool `member slice row col` on the grid of the input; failed members: False."""
+    ids = [entry.id for entry in analysis.manifest.members]
+    empty = np.zeros_like(analysis.slices[0].mask)
+    masks = np.stack([[item.member_masks.get(member_id, empty) for item in analysis.slices] for member_id in ids])
+    return _npz({"ids": np.array(ids), "mask": analysis.series.to_input_grid(masks)})
+
+
+def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | None = None) -> list[Path]:
+    """Write every file of a result into a folder that appears whole or not at all.
+
+    Args:
+        analysis: the result.
+        out_dir: a new or empty folder, or one that holds an earlier result, which is then replaced.
+        dicom: the headers of the study, if it came as DICOM: then `segmentation.dcm` and `umap.dcm` are written too.
+
+    Returns:
+        The files, in `out_dir`.
+
+    Raises:
+        OutputError: `out_dir` is a file, holds other files, or cannot be written.
+    """
+    from pool.figures.overlay import overlay_png
+
+    out_dir = Path(out_dir)
+    _check_replaceable(out_dir)
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
+    except OSError as error:
+        raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
+    try:
+        staging.chmod(0o755)
+        (staging / "maps.npz").write_bytes(maps_npz(analysis))
+        (staging / "members.npz").write_bytes(members_npz(analysis))
+        (staging / "overlay.png").write_bytes(overlay_png(analysis))
+        if dicom is not None:
+            from pool.dicom.objects import write_dicom_objects
+
+            write_dicom_objects(analysis, dicom, staging)
+        (staging / "result.json").write_bytes(result_json(analysis))
+        names = sorted(path.name for path in staging.iterdir())
+        _put_in_place(staging, out_dir)
+    except OSError as error:
+        raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [out_dir / name for name in names]
+
+
+def check_writable(out_dir: Path) -> None:
+    """Refuse early, before minutes of work, what `write_results` would refuse late.
+
+    Raises:
+        OutputError: see `write_results`.
+    """
+    _check_replaceable(Path(out_dir))
+
+
+def _check_replaceable(out_dir: Path) -> None:
+    if out_dir.exists() and not out_dir.is_dir():
+        raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.")
+    if out_dir.is_dir():
+        foreign = sorted(path.name for path in out_dir.iterdir() if path.name not in RESULT_NAMES)
+        if foreign:
+            raise OutputError(
+                f"folder {out_dir.name}", "must be new, empty or an earlier result", foreign[0], "Give another --out."
+            )
+
+
+def _put_in_place(staging: Path, out_dir: Path) -> None:
+    """Rename the finished folder into place; an earlier result is moved aside first and removed last."""
+    if not out_dir.exists():
+        staging.rename(out_dir)
+        return
+    aside = out_dir.with_name(f".{out_dir.name}-{os.getpid()}.old")
+    out_dir.rename(aside)
+    staging.rename(out_dir)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """As `numpy.savez_compressed`, with fixed time stamps, so that equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), content.getvalue(), zipfile.ZIP_DEFLATED
+            )
+    return buffer.getvalue()

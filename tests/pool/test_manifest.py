@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pool.errors import PoolFolderError, WeightsHashError
+from pool.manifest import MemberEntry, PoolManifest, load_weights, verify_pool
+from pool.member import Pool
+from pool.networks import NetworkSpec
+from tests.samples import TINY, tiny_pool
+
+
+def test_a_pool_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    saved = tiny_pool(tmp_path, 2)
+    loaded = verify_pool(tmp_path)
+    assert loaded == saved
+    assert loaded.sha256() == saved.sha256()
+    pool = Pool.load(tmp_path)
+    assert [member.entry.id for member in pool.members] == ["s0-e01", "s1-e01"]
+    weights = load_weights(tmp_path, saved.members[1])
+    assert torch.equal(pool.members[1].network.state_dict()["classify.weight"], weights["classify.weight"])
+
+
+def test_a_shard_holds_some_members_and_the_whole_manifest(tmp_path: Path) -> None:
+    tiny_pool(tmp_path, 3)
+    shard = Pool.load(tmp_path, member_ids=["s2-e01"])
+    assert [member.entry.id for member in shard.members] == ["s2-e01"]
+    assert shard.manifest.n_members == 3
+    with pytest.raises(PoolFolderError, match="must hold every member asked for; found no s9"):
+        Pool.load(tmp_path, member_ids=["s9"])
+
+
+def test_changed_weights_are_refused(tmp_path: Path) -> None:
+    tiny_pool(tmp_path, 2)
+    path = tmp_path / "s1-e01.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsHashError, match=r"member s1-e01: weights must have SHA-256 .*changed or damaged"):
+        Pool.load(tmp_path)
+    verify_pool(tmp_path, ["s0-e01"])
+
+
+def test_missing_pieces_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PoolFolderError, match=r"needs a manifest.json; found none\. Train a pool"):
+        PoolManifest.load(tmp_path / "nowhere")
+    tiny_pool(tmp_path, 1)
+    (tmp_path / "s0-e01.safetensors").unlink()
+    with pytest.raises(PoolFolderError, match=r"member s0-e01: needs its weights s0-e01.safetensors"):
+        Pool.load(tmp_path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    tiny_pool(tmp_path, 1)
+    path = tmp_path / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["members"][0]["network"]["width"] = 8
+    path.write_text(json.dumps(fields))
+    with pytest.raises(PoolFolderError, match="weights must fit the network spec"):
+        Pool.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"manifest_version": 99}', '{"manifest_version": 1, "name": "x"}'])
+def test_broken_manifests_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(PoolFolderError, match="manifest"):
+        PoolManifest.load(tmp_path)
+
+
+def test_ids_cannot_leave_the_folder() -> None:
+    for member_id in ("../x", "a/b", "", ".hidden", "a" * 65):
+        with pytest.raises(PoolFolderError, match="id must be letters, digits, dots and dashes"):
+            MemberEntry(member_id, 0, 1, 0.9, TINY, "0" * 64)
+    with pytest.raises(PoolFolderError, match=r"validation Dice lies in \[0, 1\]; found 1.5"):
+        MemberEntry("a", 0, 1, 1.5, TINY, "0" * 64)
+    entry = MemberEntry("a", 0, 1, 0.9, NetworkSpec(), "0" * 64)
+    with pytest.raises(PoolFolderError, match="member ids must differ; found a, a"):
+        PoolManifest("p", (entry, entry))
