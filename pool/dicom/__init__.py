@@ -1,1 +1,1 @@
-"""DICOM in and out: `read.read_dicom_study`, `segmentation.write_segmentation`, `parametric_map.write_parametric_map`."""
+"""DICOM in (`read.read_dicom_study`) and out (`segmentation.write_segmentation`, `parametric_map`)."""

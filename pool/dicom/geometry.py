@@ -12,8 +12,8 @@ from pool.series import SliceGeometry
 
 SAME_PLACE_MM = 0.5
 """Frames whose first pixels lie closer than this are frames of one slice; slices lie several mm apart."""
-SAME_DIRECTION = 0.01
-"""Largest difference between the direction cosines of parallel slices (0.6 degrees)."""
+SAME_DIRECTION = 0.001
+"""Largest difference between the direction cosines of parallel slices (0.06 degrees)."""
 APEX_DIRECTION = np.array([1.0, -1.0, -1.0]) / np.sqrt(3.0)
 """From base to apex the heart points left (+x), forward (-y) and towards the feet (-z), in DICOM's LPS frame."""
 CLEAR_COSINE = 0.3
@@ -73,7 +73,7 @@ def slice_geometry(record: FrameRecord) -> SliceGeometry:
     if not proper or not np.isfinite(record.position_mm).all():
         raise InconsistentStudyError(
             f"file {record.path.name}",
-            "ImageOrientationPatient must be two perpendicular unit vectors and ImagePositionPatient three finite numbers",
+            "ImageOrientationPatient must be two perpendicular unit vectors, ImagePositionPatient finite",
             f"{record.orientation} at {record.position_mm}",
             "Export it again.",
         )

@@ -1,4 +1,4 @@
-"""From all frames of an upload to the one dynamic stack that is the perfusion run; everything else is left out in words."""
+"""From all frames of an upload to the one dynamic stack that is the perfusion run; the rest is left out in words."""
 
 from __future__ import annotations
 

@@ -1,0 +1,218 @@
+"""What a segmentation and a parametric map share: patient, study, geometry, references and identifiers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import MRImageStorage
+from pydicom.valuerep import DA, TM
+
+from pool.dicom.read import DicomStudy
+from pool.errors import OutputError, PoolError
+
+RESEARCH_ONLY = "research use only, not for diagnosis"
+"""Stands in every object written."""
+MANUFACTURER, MODEL_NAME = "DAUGS pool", "pool"
+REFERENCE_FRAME = 0
+"""Frame of each slice that an object refers to frame by frame; the other frames are named as further sources."""
+_SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+_UNKNOWN_DATE, _UNKNOWN_TIME = "19000101", "000000"
+_COPIED_TAGS = (
+    *("SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientAge"),
+    *("PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID"),
+    *("StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
+    *("PositionReferenceIndicator", "FrameOfReferenceUID", "SeriesInstanceUID"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made an object; the same origin and study give the same bytes."""
+
+    identity: str
+    """Hashed into every UID: the hashes of series, pool and settings, joined."""
+    pool_sha256: str
+    """Hash of the pool that drew the outline."""
+    version: str
+    """Version of this software."""
+
+
+def derived_uid(study: DicomStudy, origin: Origin, role: str) -> str:
+    """A UID that depends on the source study, the origin and the role alone (name-based UUID, PS3.5 B.2)."""
+    source = study.headers[0][REFERENCE_FRAME].StudyInstanceUID
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{source}/{origin.identity}/{role}').int}"
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn what a DICOM library or the disk raises inside the block into an `OutputError` about the object `name`."""
+    try:
+        yield
+    except PoolError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            name, "must be written", error.strerror or type(error).__name__, "Is the folder writable?"
+        ) from error
+    except Exception as error:
+        raise OutputError(
+            name,
+            "needs source images whose headers a derived object can refer to",
+            type(error).__name__,
+            "Check the source images' patient and study tags.",
+        ) from error
+
+
+def common_arguments(
+    study: DicomStudy, origin: Origin, role: str, series_number: int, description: str
+) -> dict[str, Any]:
+    """The arguments that highdicom's constructors share.
+
+    Dates and times are the source study's, not today's, so that the same input gives the same bytes; a study without
+    a date gets 1900-01-01.
+    """
+    source = _carrier(study)
+    date, time = source.get("StudyDate") or _UNKNOWN_DATE, source.get("StudyTime") or _UNKNOWN_TIME
+    geometry = study.series.geometry
+    spacing_mm = study.series.pixel_spacing_mm
+    assert geometry is not None
+    assert spacing_mm is not None
+    return {
+        "source_images": [source],
+        "plane_positions": [
+            hd.PlanePositionSequence(hd.CoordinateSystemNames.PATIENT, image_position=g.position_mm) for g in geometry
+        ],
+        "plane_orientation": hd.PlaneOrientationSequence(
+            hd.CoordinateSystemNames.PATIENT, image_orientation=geometry[0].orientation
+        ),
+        "pixel_measures": hd.PixelMeasuresSequence(pixel_spacing=spacing_mm, slice_thickness=_thickness_mm(study)),
+        "series_instance_uid": derived_uid(study, origin, f"{role}/series"),
+        "series_number": series_number,
+        "sop_instance_uid": derived_uid(study, origin, f"{role}/instance"),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MODEL_NAME,
+        "software_versions": origin.version,
+        "device_serial_number": origin.pool_sha256[:16],
+        "content_description": f"{description}: {RESEARCH_ONLY}",
+        "series_description": f"{description}: {RESEARCH_ONLY}",
+        "content_date": date,
+        "content_time": time,
+        "series_date": date,
+        "series_time": time,
+    }
+
+
+def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivation: Code) -> None:
+    """Refer to the true source frames and replace what the library took from the clock or from chance."""
+    geometry = study.series.geometry
+    assert geometry is not None
+    positions = np.array([g.position_mm for g in geometry])
+    for item in made.PerFrameFunctionalGroupsSequence:
+        placed = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        s = int(np.linalg.norm(positions - placed, axis=1).argmin())
+        source = _reference(study.headers[s][REFERENCE_FRAME], study.frame_numbers[s][REFERENCE_FRAME])
+        source.SpatialLocationsPreserved = "YES"
+        source.PurposeOfReferenceCodeSequence = [_coded(_SOURCE_IMAGE)]
+        derived = Dataset()
+        derived.DerivationCodeSequence, derived.SourceImageSequence = [_coded(derivation)], [source]
+        item.DerivationImageSequence = [derived]
+    by_series: dict[str, dict[str, Dataset]] = {}
+    for headers in study.headers:
+        for header in headers:
+            instances = by_series.setdefault(str(header.SeriesInstanceUID), {})
+            instances.setdefault(str(header.SOPInstanceUID), header)
+    made.SourceImageSequence = [_reference(h, None) for found in by_series.values() for h in found.values()]
+    made.ReferencedSeriesSequence = []
+    for series_uid, found in by_series.items():
+        series = Dataset()
+        series.SeriesInstanceUID = series_uid
+        series.ReferencedInstanceSequence = [_reference(header, None) for header in found.values()]
+        made.ReferencedSeriesSequence.append(series)
+    organization = derived_uid(study, origin, f"{role}/dimensions")
+    for holder in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        holder.DimensionOrganizationUID = organization
+    made.InstanceCreationDate, made.InstanceCreationTime = made.ContentDate, made.ContentTime
+    for equipment in made.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = f"{made.ContentDate}{made.ContentTime}"
+    made.BodyPartExamined = "HEART"
+
+
+def save(made: Dataset, path: Path) -> None:
+    """Write under another name first: a reader never sees half an object."""
+    part = path.with_name(f".{path.name}.part")
+    made.save_as(part, enforce_file_format=True)
+    part.replace(path)
+
+
+def check_maps(name: str, maps: np.ndarray, study: DicomStudy) -> None:
+    """Refuse maps that do not lie on the native grid of the study."""
+    n_slices, _, n_rows, n_cols = study.series.frames.shape
+    if maps.shape != (n_slices, n_rows, n_cols):
+        raise OutputError(
+            name, f"must lie on the native grid {(n_slices, n_rows, n_cols)} (slice row col)", str(maps.shape)
+        )
+
+
+def _carrier(study: DicomStudy) -> Dataset:
+    """One image that stands for the study: highdicom wants sources of one series, scanners write one a slice."""
+    header, carrier = study.headers[0][REFERENCE_FRAME], Dataset()
+    for tag in ("PatientID", "PatientName", "PatientBirthDate", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"):
+        setattr(carrier, tag, None)
+    for tag in _COPIED_TAGS:
+        if tag in header:
+            setattr(carrier, tag, header[tag].value)
+    for tag, parse in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        try:
+            parse(carrier[tag].value)
+        except (ValueError, TypeError):
+            setattr(carrier, tag, None)
+    sex = header.get("PatientSex")
+    carrier.PatientSex = sex if sex in ("M", "F", "O") else None
+    if not carrier.get("FrameOfReferenceUID"):
+        carrier.FrameOfReferenceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, str(header.SeriesInstanceUID)).int}"
+    geometry = study.series.geometry
+    spacing_mm = study.series.pixel_spacing_mm
+    assert geometry is not None
+    assert spacing_mm is not None
+    carrier.SOPClassUID, carrier.SOPInstanceUID = MRImageStorage, header.SOPInstanceUID
+    carrier.Rows, carrier.Columns = study.series.frames.shape[2:]
+    carrier.ImagePositionPatient, carrier.ImageOrientationPatient = (
+        [float(f"{x:.6f}") for x in values] for values in (geometry[0].position_mm, geometry[0].orientation)
+    )
+    carrier.SliceThickness = _thickness_mm(study)
+    carrier.PixelSpacing = [float(f"{x:.6f}") for x in spacing_mm]
+    return carrier
+
+
+def _thickness_mm(study: DicomStudy) -> float | None:
+    header, number = study.headers[0][REFERENCE_FRAME], study.frame_numbers[0][REFERENCE_FRAME]
+    holders = [header]
+    if number is not None:
+        groups = (*header.PerFrameFunctionalGroupsSequence[number - 1 : number], *header.SharedFunctionalGroupsSequence)
+        holders += [group.PixelMeasuresSequence[0] for group in groups if group.get("PixelMeasuresSequence")]
+    return next((float(h.SliceThickness) for h in holders if h.get("SliceThickness")), None)
+
+
+def _reference(header: Dataset, frame_number: int | None) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    if frame_number is not None:
+        reference.ReferencedFrameNumber = frame_number
+    return reference
+
+
+def _coded(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
