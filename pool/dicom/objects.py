@@ -1,0 +1,28 @@
+"""The DICOM objects of a finished analysis, together in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pool import __version__
+from pool.analysis import StudyAnalysis
+from pool.dicom.derived import Origin
+from pool.dicom.parametric_map import write_parametric_map
+from pool.dicom.read import DicomStudy
+from pool.dicom.segmentation import write_segmentation
+
+
+def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path) -> None:
+    """Write `segmentation.dcm` and `umap.dcm`; neither where no slice has an outline, as `result.json` then says.
+
+    Raises:
+        OutputError: headers that a derived object cannot refer to, or a folder that cannot be written.
+    """
+    if not analysis.masks.any():
+        return
+    identity = "/".join(
+        (analysis.series.content_sha256(), analysis.manifest.sha256(), analysis.settings.sha256(), __version__)
+    )
+    origin = Origin(identity, analysis.manifest.sha256(), __version__)
+    write_segmentation(folder / "segmentation.dcm", study, analysis.masks, origin=origin)
+    write_parametric_map(folder / "umap.dcm", study, analysis.uncertainties, origin=origin)
