@@ -14,7 +14,7 @@ from torch import Tensor
 
 TISSUE_DENSITY_G_PER_ML = 1.05
 """Density of myocardium [g/mL]."""
-N_RECIRCULATIONS = 3
+N_RECIRCULATIONS = 8
 """Returns of the bolus that are followed; later ones fall outside every series."""
 
 
@@ -137,7 +137,9 @@ class Circulation:
     """Share of the agent that comes back in the first pass through the body, the rest having left the blood."""
 
 
-def blood_curves(circulation: Circulation, times_s: Tensor, first_pass_only: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def blood_curves(
+    circulation: Circulation, times_s: Tensor, first_pass_only: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Whole-blood concentrations in right ventricle, lung vessels and left ventricle, each `slice time` [mmol/L].
 
     Args:
@@ -149,9 +151,7 @@ def blood_curves(circulation: Circulation, times_s: Tensor, first_pass_only: boo
     half = 0.5
     lung = gamma_transit(times_s, c.lung_delay_s, c.lung_mean_s, c.lung_shape)
     to_vessels = gamma_transit(times_s, half * c.lung_delay_s, half * c.lung_mean_s, c.lung_shape)
-    right = c.area_mm_s[:, None] * injected_bolus(
-        times_s, c.arrival_s, c.infusion_s, c.venous_mean_s, c.venous_shape
-    )
+    right = c.area_mm_s[:, None] * injected_bolus(times_s, c.arrival_s, c.infusion_s, c.venous_mean_s, c.venous_shape)
     if not first_pass_only:
         back = gamma_transit(times_s, c.return_delay_s, c.return_mean_s, torch.full_like(c.arrival_s, 2.0))
         loop = c.return_fraction[:, None] * convolve(lung, back, step_s)

@@ -47,7 +47,10 @@ class Range:
         """
         if self.low < low or self.high > high:
             raise SettingsError(
-                subject, f"must lie within {low:g} and {high:g} {unit}".rstrip(), f"{self.low:g} .. {self.high:g}", remedy
+                subject,
+                f"must lie within {low:g} and {high:g} {unit}".rstrip(),
+                f"{self.low:g} .. {self.high:g}",
+                remedy,
             )
 
 
@@ -95,6 +98,10 @@ class Draws:
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers a slice: `slice *shape`."""
         return torch.randn(self.n_slices, *shape, generator=self.generator, device=self.device)
+
+    def subject_phase(self) -> Tensor:
+        """A number in [0, 1) a heart: `slice`."""
+        return self.subject(Range(0.0, 1.0))
 
     def subject_happens(self, probability: float) -> Tensor:
         """True for hearts in which something of this probability happens: bool `slice`."""

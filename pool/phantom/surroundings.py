@@ -1,0 +1,176 @@
+"""What lies around the heart: fat, lung and its vessels, diaphragm with liver, chest wall, clutter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pool.phantom.grid import Grid, coverage, smooth_noise
+from pool.phantom.heart import HeartMaps, HeartShape
+from pool.phantom.populations import Surroundings
+from pool.phantom.ranges import Draws, Range
+from pool.phantom.tissue_curves import TISSUE
+
+N_REGIONS = 9
+"""Random regions of the clutter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """Positions of the surroundings relative to the LV's centre, tensors `slice`."""
+
+    chest_direction: Tensor
+    """Unit vector to the nearest chest wall: `slice 2` (x, y)."""
+    chest_inside_mm: Tensor
+    """Distance of the chest wall's inside along that direction [mm]."""
+    chest_muscle_mm: Tensor
+    """Ribs and muscle [mm]."""
+    chest_fat_mm: Tensor
+    """Subcutaneous fat [mm]."""
+    body_half_axes_mm: Tensor
+    """Inside of the chest, along and across the direction: `slice 2` [mm]."""
+    diaphragm_mm: Tensor
+    """Height of the diaphragm below the LV's centre [mm]."""
+    diaphragm_tilt: Tensor
+    """Slope of the diaphragm."""
+    diaphragm_bend: Tensor
+    """Curvature of the diaphragm [1/mm]."""
+    has_liver: Tensor
+    """Whether the diaphragm is in the picture: bool."""
+    fat_mm: Tensor
+    """Mean thickness of the fat around the heart [mm]."""
+    outline_opacity: Tensor
+    """Darkness of the line between heart and fat (opposed phases of water and fat)."""
+
+
+def draw_surroundings(draws: Draws, surroundings: Surroundings, shape: HeartShape) -> Around:
+    """Draw the chest about given hearts."""
+    epi = shape.epi_mm.mean(1)
+    angle = draws.subject(surroundings.chest_angle_rad) + 0.05 * draws.normal()
+    direction = torch.stack([-torch.cos(angle), -torch.sin(angle)], 1)
+    rv_reach = torch.where(shape.rv_present, shape.rv_centre_mm[:, 0] + shape.rv_half_axes_mm[:, 0], epi)
+    reach = torch.maximum(epi, rv_reach * torch.cos(angle - (torch.pi - shape.septum_rad.abs())).abs().clamp(min=0.75))
+    tilt = torch.tan(draws.subject(surroundings.liver_tilt_rad) + 0.05 * draws.normal())
+    return Around(
+        chest_direction=direction,
+        chest_inside_mm=reach + 3.0 + draws.subject(surroundings.chest_wall_gap_mm),
+        chest_muscle_mm=draws.subject(surroundings.chest_muscle_mm),
+        chest_fat_mm=draws.subject(surroundings.chest_fat_mm),
+        body_half_axes_mm=torch.stack([draws.subject(Range(80, 105)), draws.subject(Range(125, 155))], 1),
+        diaphragm_mm=epi * draws.subject(Range(1.0, 1.35)) + draws.subject(surroundings.liver_gap_mm),
+        diaphragm_tilt=tilt,
+        diaphragm_bend=draws.subject(Range(0.0, 0.006)),
+        has_liver=draws.subject_happens(surroundings.liver_share),
+        fat_mm=draws.subject(surroundings.epicardial_fat_mm),
+        outline_opacity=draws.subject(Range(0.0, 1.0)),
+    )
+
+
+def render_surroundings(
+    draws: Draws,
+    surroundings: Surroundings,
+    around: Around,
+    heart: HeartMaps,
+    grid: Grid,
+    x_mm: Tensor,
+    y_mm: Tensor,
+    shares: Tensor,
+    free: Tensor,
+) -> None:
+    """Add the surroundings' shares in place, each layer in what the layers above it left free.
+
+    Args:
+        draws: source of numbers.
+        surroundings, around: distributions and drawn positions.
+        heart: the rendered heart.
+        grid, x_mm, y_mm: pixels and their positions.
+        shares: `slice tissue row col`, changed.
+        free: share of each pixel that is not heart, `slice row col`.
+    """
+    pixel = grid.spacing_mm
+    outside = -heart.heart_distance_mm
+    lumps = smooth_noise(draws, grid, 16.0)
+    grain = 1 + 0.12 * smooth_noise(draws, grid, 2.6)
+
+    def take(cover: Tensor) -> Tensor:
+        nonlocal free
+        part = free * cover
+        free = free - part
+        return part
+
+    take(around.outline_opacity[:, None, None] * coverage(1.0 - outside, pixel))
+    ring = around.fat_mm[:, None, None] * (0.7 + 0.8 * lumps).clamp(0, 3)
+    shares[:, TISSUE["fat"]] += take(coverage(ring - outside, 1.5 * pixel)) * grain
+
+    direction = around.chest_direction[:, :, None, None]
+    along = x_mm * direction[:, 0] + y_mm * direction[:, 1]
+    across = y_mm * direction[:, 0] - x_mm * direction[:, 1]
+    a, b = around.body_half_axes_mm[:, 0, None, None], around.body_half_axes_mm[:, 1, None, None]
+    u, v = along - (around.chest_inside_mm[:, None, None] - a), across
+    q = torch.sqrt((u / a) ** 2 + (v / b) ** 2).clamp(min=1e-3)
+    slope = torch.sqrt((u / a**2) ** 2 + (v / b**2) ** 2).clamp(min=1e-5)
+    inside = (1 - q) * q / slope + 2.0 * lumps
+
+    drop = around.diaphragm_mm[:, None, None] + around.diaphragm_tilt[:, None, None] * x_mm
+    below = y_mm - drop - around.diaphragm_bend[:, None, None] * x_mm**2 + 1.5 * lumps
+    liver = take(coverage(below, 1.5 * pixel) * coverage(inside, pixel) * around.has_liver[:, None, None])
+    swirl = smooth_noise(draws, grid, 5.0)
+    organ_side = coverage(x_mm + 12.0 * lumps - 60 * draws.normal()[:, None, None], 12.0)
+    shares[:, TISSUE["liver"]] += liver * (1 - organ_side) * (1 + 0.08 * swirl)
+    shares[:, TISSUE["other"]] += liver * organ_side * (0.7 + 0.25 * swirl).clamp(0.05, 1.5)
+
+    lung = take(coverage(inside, 1.5 * pixel))
+    vessels = lung * _lung_vessels(draws, surroundings, grid, x_mm, y_mm)
+    shares[:, TISSUE["lung_vessel"]] += vessels
+    shares[:, TISSUE["lung"]] += lung - vessels
+
+    depth = -inside
+    muscle = take(coverage(around.chest_muscle_mm[:, None, None] - depth, 2 * pixel))
+    ribs = (1.2 * torch.sin(v / 5.5 + 2.0 * lumps) - 0.2).clamp(0, 1)
+    shares[:, TISSUE["muscle"]] += muscle * (1 - 0.7 * ribs) * grain
+    shares[:, TISSUE["fat"]] += muscle * 0.35 * ribs
+    skin = around.chest_muscle_mm[:, None, None] + around.chest_fat_mm[:, None, None]
+    shares[:, TISSUE["fat"]] += take(coverage(skin - depth, pixel)) * (0.85 + 0.2 * swirl).clamp(0.2, 1.3)
+    if surroundings.clutter > 0:
+        _add_clutter(draws, surroundings.clutter, heart, grid, x_mm, y_mm, shares, lumps)
+
+
+def _lung_vessels(draws: Draws, surroundings: Surroundings, grid: Grid, x_mm: Tensor, y_mm: Tensor) -> Tensor:
+    """Bright dots in the lung, most of them towards the top right: share of vessel, `slice row col`."""
+    n = surroundings.n_vessels
+    x0 = draws.slices(Range(-75, 95), n)
+    y0 = draws.slices(Range(-80, 70), n)
+    radius = 0.7 + 1.3 * draws.slices(Range(0, 1), n) ** 2
+    strength = draws.slices(Range(0, 1), n) * (draws.slices(Range(0, 1), n) < draws.slice(Range(0.1, 0.9))[:, None])
+    # a Gaussian dot is a product of two profiles, so all dots together are one matrix product
+    columns = torch.exp(-0.5 * ((x_mm[:, 0, None, :] - x0[:, :, None]) / radius[:, :, None]) ** 2)
+    rows = torch.exp(-0.5 * ((y_mm[:, None, :, 0] - y0[:, :, None]) / radius[:, :, None]) ** 2)
+    return torch.bmm((rows * strength[:, :, None]).transpose(1, 2), columns).clamp(0, 1)
+
+
+def _add_clutter(
+    draws: Draws,
+    strength: float,
+    heart: HeartMaps,
+    grid: Grid,
+    x_mm: Tensor,
+    y_mm: Tensor,
+    shares: Tensor,
+    lumps: Tensor,
+) -> None:
+    """Replace the surroundings of some slices by random regions of random tissues, in place."""
+    cover = draws.happens(strength).float()[:, None, None] * coverage(-heart.heart_distance_mm - 1.0, 2.0)
+    x0, y0 = draws.slices(Range(-90, 90), N_REGIONS), draws.slices(Range(-90, 90), N_REGIONS)
+    warp = smooth_noise(draws, grid, 20.0) * 6.0
+    distance = (x_mm[:, None] + warp[:, None] - x0[:, :, None, None]) ** 2 + (
+        y_mm[:, None] + 6.0 * lumps[:, None] - y0[:, :, None, None]
+    ) ** 2
+    region = distance.argmin(1).flatten(1)
+    grain = (1 + draws.slice(Range(0.05, 0.35))[:, None, None] * smooth_noise(draws, grid, 4.0)).clamp(0.1, 2)
+    shares.mul_(1 - cover[:, None])
+    kept = {"fat": 0.9, "liver": 0.8, "muscle": 0.9, "other": 0.9, "lung": 1.0, "lung_vessel": 0.25, "lv_blood": 0.12}
+    for name, most in kept.items():
+        level = (draws.slices(Range(-1.0, 1.0), N_REGIONS) * most).clamp(min=0)
+        shares[:, TISSUE[name]] += cover * grain * level.gather(1, region).view_as(cover * grain)
