@@ -68,10 +68,14 @@ def open_study(study: Path | Sequence[Path]) -> StudyInput:
             )
         return StudyInput(read_array_file(arrays[0]))
 
-    from pool.dicom.read import dicom_files, read_dicom_study  # needs pydicom; the rest of this module does not
+    from pool.dicom.archive import dicom_files  # these need pydicom; the rest of this module does not
+    from pool.dicom.read import read_dicom_study
 
-    with dicom_files(paths[0] if len(paths) == 1 else paths) as files:
-        dicom = read_dicom_study(files)
+    if len(paths) > 1:
+        dicom = read_dicom_study(paths)
+    else:
+        with dicom_files(paths[0]) as files:
+            dicom = read_dicom_study(files)
     return StudyInput(dicom.series, dicom)
 
 
