@@ -30,6 +30,14 @@ class FrameRecord:
     """Number of the frame in a multi-frame file, from 1; None for a single-frame file."""
     header: Dataset
     """The file's header, without pixels."""
+    series_uid: str
+    """Series that the frame belongs to."""
+    series_number: str
+    """What the scanner's operator knows the series by."""
+    names: str
+    """Description of the series and name of the protocol."""
+    frame_of_reference: str
+    """UID of the patient coordinate system; empty where the header does not say."""
     shape: tuple[int, int]
     """Rows and columns; (0, 0) where the header does not say."""
     spacing_mm: tuple[float, ...]
@@ -54,11 +62,6 @@ class FrameRecord:
     """Seconds by name of the time tag, those present."""
 
     @property
-    def series_uid(self) -> str:
-        """Series that the frame belongs to."""
-        return str(self.header.get("SeriesInstanceUID", ""))
-
-    @property
     def clock_s(self) -> float | None:
         """Time of day [s], to tell two runs of one examination apart; None where no tag says."""
         return next((self.times[key] for key in CLOCK_KEYS if key in self.times), None)
@@ -66,8 +69,7 @@ class FrameRecord:
     @property
     def is_aif(self) -> bool:
         """True where a name says that this series measures the arterial input and is no image of the wall."""
-        names = " ".join(str(self.header.get(key, "")) for key in ("SeriesDescription", "ProtocolName"))
-        return "AIF" in names.upper().replace("_", " ").replace("-", " ").split()
+        return "AIF" in self.names.upper().replace("_", " ").replace("-", " ").split()
 
 
 def frame_records(path: Path, header: Dataset) -> list[FrameRecord]:
@@ -118,6 +120,10 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         path=path,
         frame_number=number,
         header=header,
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        series_number=str(header.get("SeriesNumber", "without a number")),
+        names=" ".join(str(header.get(key) or "") for key in ("SeriesDescription", "ProtocolName")),
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
         shape=shape,
         spacing_mm=spacing,
         position_mm=position,

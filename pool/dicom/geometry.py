@@ -24,7 +24,7 @@ def same_grid(one: FrameRecord, other: FrameRecord) -> bool:
     """True where two frames may belong to one stack: same matrix, spacing, orientation and frame of reference."""
     return (
         one.shape == other.shape
-        and one.header.get("FrameOfReferenceUID") == other.header.get("FrameOfReferenceUID")
+        and one.frame_of_reference == other.frame_of_reference
         and bool(np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3, atol=0.0))
         and bool(np.abs(np.subtract(one.orientation, other.orientation)).max() <= SAME_DIRECTION)
     )

@@ -158,7 +158,7 @@ def _worth(stack: Sequence[_Group]) -> float:
 
 def _in_words(stack: Sequence[_Group]) -> str:
     n_slices = sum(len(group.places) for group in stack)
-    numbers = ", ".join(sorted({_series_number(group.records[0]) for group in stack}))
+    numbers = ", ".join(sorted({group.records[0].series_number for group in stack}))
     plural = "s" if n_slices > 1 else ""
     return f"{n_slices} slice{plural} of {max(g.n_frames for g in stack)} frames (series {numbers})"
 
@@ -169,14 +169,9 @@ def _left_out(records: Sequence[FrameRecord], kept: Sequence[FrameRecord]) -> tu
     for record in records:
         if id(record) not in kept_ids:
             kind = "" if record.component == "M" else " that are no magnitude images"
-            key = (_series_number(record), record.series_uid, kind)
+            key = (record.series_number, record.series_uid, kind)
             counts[key] = counts.get(key, 0) + 1
     return tuple(
         f"left out {n} frame{'s' if n > 1 else ''}{kind} of series {number}: not part of the perfusion run"
         for (number, _, kind), n in sorted(counts.items())
     )
-
-
-def _series_number(record: FrameRecord) -> str:
-    number = record.header.get("SeriesNumber")
-    return "without a number" if number is None else str(number)

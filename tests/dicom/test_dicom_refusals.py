@@ -328,9 +328,9 @@ def test_archive_that_is_cut(tmp_path: Path) -> None:
     broken = bytearray(buffer.getvalue())
     broken[40:60] = bytes(20)
     (tmp_path / "s.zip").write_bytes(broken)
-    with pytest.raises(UnreadableFileError, match="must be a complete, unencrypted zip archive"):
-        with dicom_files(tmp_path / "s.zip"):
-            pass
+    refusal = pytest.raises(UnreadableFileError, match="must be a complete, unencrypted zip archive")
+    with refusal, dicom_files(tmp_path / "s.zip"):
+        pass
 
 
 def test_folders_without_images(tmp_path: Path) -> None:
