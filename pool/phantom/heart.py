@@ -19,6 +19,8 @@ N_ANGLES = 360
 """Entries of a contour's table."""
 MAX_SHORTENING = 0.5
 """Loss of the cavity's radius from end diastole to end systole."""
+GROOVE_MM = 6.0
+"""Width over which the pericardium bridges a groove [mm]."""
 N_PAPILLARY = 3
 """Papillary muscles: two, of which the posteromedial one often has two heads."""
 
@@ -146,6 +148,8 @@ class HeartMaps:
     """To the border of the RV cavity [mm]."""
     heart_distance_mm: Tensor
     """To the outline of both ventricles with their walls [mm]."""
+    sac_distance_mm: Tensor
+    """To the pericardium's inside, which spans the grooves between the ventricles [mm]."""
     cavity_muscle: Tensor
     """Share of muscle (papillary, trabecular) inside the LV cavity."""
     papillary_muscle: Tensor
@@ -177,6 +181,8 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
     rv_outside = torch.where(shape.rv_present[:, None, None], rv_outside, torch.full_like(rv_outside, -1e3))
     rv_distance = torch.minimum(rv_outside, -epi_distance - shape.rv_gap_mm[:, None, None])
     heart_distance = torch.maximum(epi_distance, rv_outside + shape.rv_wall_mm[:, None, None])
+    # a smooth maximum bridges the grooves at the insertion points, where the fat lies
+    sac_distance = GROOVE_MM * torch.logaddexp(epi_distance / GROOVE_MM, (rv_outside + shape.rv_wall_mm[:, None, None]) / GROOVE_MM)
 
     papillary = torch.zeros_like(radius)
     for i in range(N_PAPILLARY):
@@ -186,18 +192,20 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
         q = torch.sqrt(((dx * c + dy * s) / a[:, None, None]) ** 2 + ((dy * c - dx * s) / b[:, None, None]) ** 2)
         muscle = coverage((1 - q) * b[:, None, None], 1.5 * pixel) * present[:, None, None]
         papillary = torch.maximum(papillary, muscle)
-    threads = smooth_noise(draws, grid, 3.2)
+    ridges = (0.45 + 0.75 * smooth_noise(draws, grid, 6.0) + 0.35 * smooth_noise(draws, grid, 3.0)).clamp(0, 2.2)
     layer = shape.trabecular_mm[:, None, None]
-    trabecular = ((1.2 - endo_distance / layer.clamp(min=0.1)) * (0.65 + 0.55 * threads)).clamp(0, 0.95) * (layer > 0.1)
+    trabecular = 0.9 * coverage(layer * ridges - endo_distance, 2.0 * pixel) * (layer > 0.1)
     depth = (-endo_distance / wall).clamp(0, 1)
-    streaks = smooth_noise(draws, grid, 4.0)
-    rv_muscle = (shape.rv_trabeculation[:, None, None] * (streaks - 0.5)).clamp(0, 0.9)
+    streaks = smooth_noise(draws, grid, 6.0) + 0.5 * smooth_noise(draws, grid, 3.0)
+    near_wall = (1.3 - rv_outside / (0.5 * shape.rv_half_axes_mm[:, :1, None])).clamp(0.15, 1)
+    rv_muscle = (shape.rv_trabeculation[:, None, None] * near_wall * (streaks - 0.3)).clamp(0, 0.9)
     return HeartMaps(
         angle_rad=angle,
         epi_distance_mm=epi_distance,
         endo_distance_mm=endo_distance,
         rv_distance_mm=rv_distance,
         heart_distance_mm=heart_distance,
+        sac_distance_mm=sac_distance,
         cavity_muscle=torch.maximum(papillary, trabecular),
         papillary_muscle=papillary,
         rv_muscle=rv_muscle,

@@ -37,13 +37,13 @@ class Anatomy:
     """Thickness of the trabecular layer [mm]."""
     papillary_radius_mm: Range = Range(2.5, 5.5)
     """Radius of a papillary muscle at end diastole [mm]."""
-    rv_size: Range = Range(0.8, 1.35)
+    rv_size: Range = Range(0.95, 1.5)
     """RV half-axis along the septum over the LV's epicardial radius."""
-    rv_width: Range = Range(0.65, 1.15)
+    rv_width: Range = Range(0.7, 1.2)
     """RV half-axis across the septum over the LV's epicardial radius."""
     rv_absent_at_apex: float = 0.12
     """Probability that the RV does not reach the apical slice."""
-    septum_angle_rad: Range = Range(-0.55, 0.35)
+    septum_angle_rad: Range = Range(-0.6, 0.2)
     """Direction of the septum's middle from the image's left, towards the top of the image [rad]."""
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class Anatomy:
             wall_asymmetry=Range(0.0, 0.4),
             trabecular_mm=Range(0.0, 5.5),
             papillary_radius_mm=Range(1.5, 6.5),
-            rv_size=Range(0.65, 1.55),
+            rv_size=Range(0.65, 1.65),
             rv_width=Range(0.5, 1.3),
             rv_absent_at_apex=0.15,
             septum_angle_rad=Range(-1.0, 0.8),
@@ -79,7 +79,7 @@ class Anatomy:
 class Surroundings:
     """What lies around the heart."""
 
-    chest_wall_gap_mm: Range = Range(0.0, 14.0)
+    chest_wall_gap_mm: Range = Range(-3.0, 10.0)
     """From the RV's free wall to the inside of the chest wall [mm]."""
     chest_muscle_mm: Range = Range(12.0, 24.0)
     """Ribs and muscle [mm]."""
@@ -87,15 +87,15 @@ class Surroundings:
     """Subcutaneous fat [mm]."""
     chest_angle_rad: Range = Range(0.2, 1.0)
     """Direction of the nearest chest wall from the image's left, towards the top [rad]."""
-    epicardial_fat_mm: Range = Range(0.5, 7.0)
+    epicardial_fat_mm: Range = Range(1.0, 9.0)
     """Fat around the heart [mm]."""
-    liver_gap_mm: Range = Range(0.0, 9.0)
+    liver_gap_mm: Range = Range(-4.0, 5.0)
     """From the heart's lower edge to the diaphragm [mm]."""
     liver_tilt_rad: Range = Range(-0.7, 0.35)
     """Slope of the diaphragm in the image [rad]."""
     liver_share: float = 0.9
     """Probability that the diaphragm is in the picture."""
-    n_vessels: int = 48
+    n_vessels: int = 80
     """Lung vessels drawn, of which a random part is visible."""
     clutter: float = 0.0
     """Strength of random regions of any brightness, to randomise beyond anatomy."""

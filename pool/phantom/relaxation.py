@@ -61,7 +61,7 @@ TISSUES: dict[float, dict[str, Tissue]] = {
         "fat": Tissue("fat", 0.288, 0.165, 0.060, 0.9),
         "liver": Tissue("liver", 0.576, 0.046, 0.028, 0.8),
         "muscle": Tissue("muscle", 1.008, 0.044, 0.030, 0.85),
-        "lung": Tissue("lung", 1.200, 0.041, 0.0020, 0.20),
+        "lung": Tissue("lung", 1.200, 0.041, 0.0020, 0.25),
     },
     3.0: {
         "blood": Tissue("blood", 1.932, 0.275, 0.050),
@@ -69,7 +69,7 @@ TISSUES: dict[float, dict[str, Tissue]] = {
         "fat": Tissue("fat", 0.371, 0.133, 0.035, 0.9),
         "liver": Tissue("liver", 0.812, 0.042, 0.018, 0.8),
         "muscle": Tissue("muscle", 1.412, 0.050, 0.025, 0.85),
-        "lung": Tissue("lung", 1.400, 0.041, 0.0008, 0.20),
+        "lung": Tissue("lung", 1.400, 0.041, 0.0012, 0.25),
     },
 }
 """Tissues by field strength [T]."""

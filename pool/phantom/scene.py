@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from pool.phantom.defects import FlowState, draw_flow, flow_maps
-from pool.phantom.grid import Grid, coverage
+from pool.phantom.grid import Grid, coverage, smooth_noise
 from pool.phantom.heart import HeartMaps, HeartShape, draw_hearts, render_heart
 from pool.phantom.labels import anatomical_labels, expert_labels
-from pool.phantom.ranges import Draws
+from pool.phantom.ranges import Draws, Range
 from pool.phantom.surroundings import draw_surroundings, render_surroundings
 from pool.phantom.tissue_curves import FLOW_RANGE, FLOW_WARP, N_FLOWS, N_TISSUES, TISSUE
 from pool.phantom.populations import Anatomy, Flow, Reader, Surroundings
@@ -87,8 +87,10 @@ def _fill_heart(
     wall_of_right = (whole - left - right).clamp(min=0) * shape.rv_present[:, None, None]
     muscle_in_cavity, muscle_in_right = cavity * heart.cavity_muscle, right * heart.rv_muscle
     shares = torch.zeros(draws.n_slices, N_TISSUES, grid.n_rows, grid.n_cols, device=draws.device)
-    shares[:, TISSUE["lv_blood"]] = cavity - muscle_in_cavity
-    shares[:, TISSUE["rv_blood"]] = right - muscle_in_right
+    # blood that is not yet mixed with agent, and flow effects, as a weak texture
+    unmixed = 1 + draws.slice(Range(0.0, 0.08))[:, None, None] * smooth_noise(draws, grid, 9.0)
+    shares[:, TISSUE["lv_blood"]] = (cavity - muscle_in_cavity) * unmixed
+    shares[:, TISSUE["rv_blood"]] = (right - muscle_in_right) * (2 * unmixed - 1)
     lean = left - cavity
     shares[:, TISSUE["infarct"]] = lean * infarct
     muscle = lean * (1 - infarct) + muscle_in_cavity + muscle_in_right + wall_of_right

@@ -30,7 +30,9 @@ class Around:
     chest_fat_mm: Tensor
     """Subcutaneous fat [mm]."""
     body_half_axes_mm: Tensor
-    """Inside of the chest, along and across the direction: `slice 2` [mm]."""
+    """Inside of the chest, across and along the image: `slice 2` [mm]."""
+    body_tilt_rad: Tensor
+    """Rotation of the chest in the image [rad]."""
     diaphragm_mm: Tensor
     """Height of the diaphragm below the LV's centre [mm]."""
     diaphragm_tilt: Tensor
@@ -41,6 +43,8 @@ class Around:
     """Whether the diaphragm is in the picture: bool."""
     fat_mm: Tensor
     """Mean thickness of the fat around the heart [mm]."""
+    pad_mm: Tensor
+    """Mediastinal fat between the heart and the chest wall: reaches this far from the wall [mm]."""
     outline_opacity: Tensor
     """Darkness of the line between heart and fat (opposed phases of water and fat)."""
 
@@ -58,12 +62,14 @@ def draw_surroundings(draws: Draws, surroundings: Surroundings, shape: HeartShap
         chest_inside_mm=reach + 3.0 + draws.subject(surroundings.chest_wall_gap_mm),
         chest_muscle_mm=draws.subject(surroundings.chest_muscle_mm),
         chest_fat_mm=draws.subject(surroundings.chest_fat_mm),
-        body_half_axes_mm=torch.stack([draws.subject(Range(80, 105)), draws.subject(Range(125, 155))], 1),
-        diaphragm_mm=epi * draws.subject(Range(1.0, 1.35)) + draws.subject(surroundings.liver_gap_mm),
+        body_half_axes_mm=torch.stack([draws.subject(Range(125, 160)), draws.subject(Range(85, 115))], 1),
+        body_tilt_rad=draws.subject(Range(-0.35, 0.35)),
+        diaphragm_mm=epi * draws.subject(Range(1.0, 1.25)) + draws.subject(surroundings.liver_gap_mm),
         diaphragm_tilt=tilt,
         diaphragm_bend=draws.subject(Range(0.0, 0.006)),
         has_liver=draws.subject_happens(surroundings.liver_share),
         fat_mm=draws.subject(surroundings.epicardial_fat_mm),
+        pad_mm=draws.subject(Range(-4.0, 16.0)),
         outline_opacity=draws.subject(Range(0.0, 1.0)),
     )
 
@@ -101,17 +107,12 @@ def render_surroundings(
         return part
 
     take(around.outline_opacity[:, None, None] * coverage(1.0 - outside, pixel))
-    ring = around.fat_mm[:, None, None] * (0.7 + 0.8 * lumps).clamp(0, 3)
-    shares[:, TISSUE["fat"]] += take(coverage(ring - outside, 1.5 * pixel)) * grain
+    broad_lumps = smooth_noise(draws, grid, 45.0)
+    ring = around.fat_mm[:, None, None] * (0.6 + 0.6 * broad_lumps + 0.15 * lumps).clamp(0, 3)
+    shares[:, TISSUE["fat"]] += take(coverage(ring + heart.sac_distance_mm, 1.5 * pixel)) * grain
 
-    direction = around.chest_direction[:, :, None, None]
-    along = x_mm * direction[:, 0] + y_mm * direction[:, 1]
-    across = y_mm * direction[:, 0] - x_mm * direction[:, 1]
-    a, b = around.body_half_axes_mm[:, 0, None, None], around.body_half_axes_mm[:, 1, None, None]
-    u, v = along - (around.chest_inside_mm[:, None, None] - a), across
-    q = torch.sqrt((u / a) ** 2 + (v / b) ** 2).clamp(min=1e-3)
-    slope = torch.sqrt((u / a**2) ** 2 + (v / b**2) ** 2).clamp(min=1e-5)
-    inside = (1 - q) * q / slope + 2.0 * lumps
+    inside, along_wall = _chest_distance(around, x_mm, y_mm)
+    inside = inside + 2.0 * lumps
 
     drop = around.diaphragm_mm[:, None, None] + around.diaphragm_tilt[:, None, None] * x_mm
     below = y_mm - drop - around.diaphragm_bend[:, None, None] * x_mm**2 + 1.5 * lumps
@@ -121,6 +122,9 @@ def render_surroundings(
     shares[:, TISSUE["liver"]] += liver * (1 - organ_side) * (1 + 0.08 * swirl)
     shares[:, TISSUE["other"]] += liver * organ_side * (0.7 + 0.25 * swirl).clamp(0.05, 1.5)
 
+    pad = around.pad_mm[:, None, None] * (1 + 0.5 * broad_lumps) - (inside + 0.35 * outside).clamp(min=-5)
+    shares[:, TISSUE["fat"]] += take(coverage(pad, 2 * pixel) * coverage(inside, pixel)) * (0.8 + 0.25 * swirl).clamp(0.1, 1.3)
+
     lung = take(coverage(inside, 1.5 * pixel))
     vessels = lung * _lung_vessels(draws, surroundings, grid, x_mm, y_mm)
     shares[:, TISSUE["lung_vessel"]] += vessels
@@ -128,22 +132,41 @@ def render_surroundings(
 
     depth = -inside
     muscle = take(coverage(around.chest_muscle_mm[:, None, None] - depth, 2 * pixel))
-    ribs = (1.2 * torch.sin(v / 5.5 + 2.0 * lumps) - 0.2).clamp(0, 1)
-    shares[:, TISSUE["muscle"]] += muscle * (1 - 0.7 * ribs) * grain
-    shares[:, TISSUE["fat"]] += muscle * 0.35 * ribs
+    middle = 1 - ((depth / around.chest_muscle_mm[:, None, None].clamp(min=1) - 0.5) / 0.3) ** 2
+    ribs = ((1.5 * torch.sin(along_wall / 5.5 + 1.0 * lumps) + 0.3) * middle.clamp(min=0)).clamp(0, 1)
+    layers = (0.6 * smooth_noise(draws, grid, 11.0)).clamp(0, 0.8) * (1 - ribs)
+    shares[:, TISSUE["muscle"]] += muscle * (1 - 0.75 * ribs - layers) * grain
+    shares[:, TISSUE["fat"]] += muscle * (0.1 * ribs + layers)
     skin = around.chest_muscle_mm[:, None, None] + around.chest_fat_mm[:, None, None]
     shares[:, TISSUE["fat"]] += take(coverage(skin - depth, pixel)) * (0.85 + 0.2 * swirl).clamp(0.2, 1.3)
     if surroundings.clutter > 0:
         _add_clutter(draws, surroundings.clutter, heart, grid, x_mm, y_mm, shares, lumps)
 
 
+def _chest_distance(around: Around, x_mm: Tensor, y_mm: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed distance to the inside of the chest wall (an ellipse) and the way along it, `slice row col` [mm]."""
+    a, b = around.body_half_axes_mm[:, 0, None, None], around.body_half_axes_mm[:, 1, None, None]
+    c, s = torch.cos(around.body_tilt_rad)[:, None, None], torch.sin(around.body_tilt_rad)[:, None, None]
+    ahead_x, ahead_y = around.chest_direction[:, 0, None, None], around.chest_direction[:, 1, None, None]
+    # the ellipse is placed so that its border lies at the wanted distance in the wanted direction
+    reach = torch.rsqrt(((ahead_x * c + ahead_y * s) / a) ** 2 + ((ahead_y * c - ahead_x * s) / b) ** 2)
+    shift = reach - around.chest_inside_mm[:, None, None]
+    x, y = x_mm + ahead_x * shift, y_mm + ahead_y * shift
+    u, v = (x * c + y * s) / a, (y * c - x * s) / b
+    q = torch.sqrt(u**2 + v**2).clamp(min=1e-3)
+    slope = torch.sqrt((u / a) ** 2 + (v / b) ** 2).clamp(min=1e-5)
+    return (1 - q) * q / slope, torch.sqrt(a * b) * torch.atan2(v, u)
+
+
 def _lung_vessels(draws: Draws, surroundings: Surroundings, grid: Grid, x_mm: Tensor, y_mm: Tensor) -> Tensor:
     """Bright dots in the lung, most of them towards the top right: share of vessel, `slice row col`."""
     n = surroundings.n_vessels
-    x0 = draws.slices(Range(-75, 95), n)
-    y0 = draws.slices(Range(-80, 70), n)
-    radius = 0.7 + 1.3 * draws.slices(Range(0, 1), n) ** 2
-    strength = draws.slices(Range(0, 1), n) * (draws.slices(Range(0, 1), n) < draws.slice(Range(0.1, 0.9))[:, None])
+    hilum = draws.slices(Range(-20, 90), 2) * torch.tensor([1.0, -0.8], device=draws.device)
+    x0 = hilum[:, :1] + 38.0 * draws.normal(n)
+    y0 = hilum[:, 1:] + 26.0 * draws.normal(n)
+    radius = 0.8 + 1.5 * draws.slices(Range(0, 1), n) ** 3
+    seen = draws.slices(Range(0, 1), n) < draws.slice(Range(0.1, 1.0))[:, None]
+    strength = draws.slices(Range(0.1, 1), n) ** 1.5 * seen
     # a Gaussian dot is a product of two profiles, so all dots together are one matrix product
     columns = torch.exp(-0.5 * ((x_mm[:, 0, None, :] - x0[:, :, None]) / radius[:, :, None]) ** 2)
     rows = torch.exp(-0.5 * ((y_mm[:, None, :, 0] - y0[:, :, None]) / radius[:, :, None]) ** 2)
