@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,14 +26,14 @@ def same_grid(one: FrameRecord, other: FrameRecord) -> bool:
     return (
         one.shape == other.shape
         and one.frame_of_reference == other.frame_of_reference
-        and bool(np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3, atol=0.0))
-        and bool(np.abs(np.subtract(one.orientation, other.orientation)).max() <= SAME_DIRECTION)
+        and all(abs(a - b) <= 1e-3 * b for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True))
+        and all(abs(a - b) <= SAME_DIRECTION for a, b in zip(one.orientation, other.orientation, strict=True))
     )
 
 
 def same_place(one: FrameRecord, other: FrameRecord) -> bool:
     """True where two frames show the same slice."""
-    return float(np.linalg.norm(np.subtract(one.position_mm, other.position_mm))) < SAME_PLACE_MM
+    return math.dist(one.position_mm, other.position_mm) < SAME_PLACE_MM
 
 
 def by_place(records: Sequence[FrameRecord]) -> list[list[FrameRecord]]:

@@ -63,7 +63,7 @@ class Stack:
 def choose_stack(records: Sequence[FrameRecord]) -> Stack:
     """The dynamic stack among all frames, all of which have their geometry.
 
-    A series is dynamic where some slice has at least 8 frames whose times span 3 s. Dynamic series on one grid, at
+    A series is dynamic where some slice has at least 8 frames whose times span 2 s. Dynamic series on one grid, at
     places of their own and overlapping in time, make a stack (scanners write one series a slice, or one for all). The
     stack with the most frames wins if it wins clearly.
 

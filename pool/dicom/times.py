@@ -38,8 +38,8 @@ CLOCK_KEYS = (
     "ContentTime",
 )
 """Tags that hold a time of day."""
-LEAST_SPAN_S = 3.0
-"""A first pass takes 10 s and more; frames within 3 s show one heart beat (a cine) or the reconstruction's clock."""
+LEAST_SPAN_S = 2.0
+"""A first pass takes 10 s and more; frames within 2 s show one heart beat (a cine) or the reconstruction's clock."""
 _DAY_S = 86_400.0
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import dicom_samples as samples
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from pool.dicom.read import DicomStudy, read_dicom_study
 
@@ -115,6 +116,21 @@ def test_twelve_bit_pixels_keep_their_sign(tmp_path: Path, signed: int, stored: 
     tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": signed, "PixelData": data}
     study = read_dicom_study(samples.write_study(tmp_path, **tags))
     assert np.unique(study.series.frames).tolist() == [expected]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"])
+def test_implicit_big_endian_and_run_length_coded_files(tmp_path: Path, syntax: str) -> None:
+    files = samples.write_study(tmp_path)
+    for i, file in enumerate(files):
+        ds = samples.classic(i % 3, i // 3)
+        if syntax.endswith("2.2"):
+            ds.PixelData = samples.pixels(i % 3, i // 3).astype(">i2").tobytes()
+        if syntax.endswith("2.5"):
+            ds.file_meta = FileMetaDataset()
+            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            ds.compress(RLELossless, generate_instance_uid=False)
+        samples.write(file, ds, syntax)
+    assert_frames_are_right(read_dicom_study(files))
 
 
 def test_times_across_midnight_keep_rising(tmp_path: Path) -> None:
