@@ -1,0 +1,100 @@
+"""`python -m serve run --pool DIR` and `python -m serve send STUDY --url URL --out DIR`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pool.errors import PoolError
+from pool.results import check_writable
+from serve.client import ServiceClient
+from serve.local import running_service
+from serve.schemas import StudyView
+from serve.settings import ServiceSettings
+
+EXIT_REFUSED = 2
+_say = Console()
+_complain = Console(stderr=True)
+app = typer.Typer(help="The perfusion pool as a service. Research use only. Not for diagnosis.", no_args_is_help=True)
+
+
+@app.command()
+def run(
+    pool: Annotated[Path, typer.Option(help="Folder with manifest.json and the weights.")],
+    studies: Annotated[Path | None, typer.Option(help="Folder of the study store (default: studies).")] = None,
+    host: Annotated[str | None, typer.Option(help="Loopback address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default: 8000).")] = None,
+    shards: Annotated[int | None, typer.Option(help="Shards that the pool is dealt to (default: 2).")] = None,
+    threads: Annotated[int | None, typer.Option(help="Torch threads of every shard (default: 1).")] = None,
+    rule: Annotated[str | None, typer.Option(help="Selection rule (default: min-u_pp).")] = None,
+) -> None:
+    """Serve a pool on this machine until Ctrl-C. Every other setting: environment variables POOL_SERVE_..."""
+    given = {
+        "studies_dir": studies,
+        "host": host,
+        "port": port,
+        "n_shards": shards,
+        "threads_per_shard": threads,
+        "rule": rule,
+    }
+    with _refusals_in_words():
+        settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        with ExitStack() as stack:
+            with _say.status("starting Ray Serve and loading the pool"):
+                url = stack.enter_context(running_service(settings))
+            _say.print(f"ready at {url}, documented at {url}/docs; Ctrl-C stops it")
+            stopped.wait()
+            _say.print("stopping; unfinished studies are taken up again at the next start")
+
+
+@app.command()
+def send(
+    study: Annotated[Path, typer.Argument(help="DICOM folder or zip, .mat, .npz or NIfTI.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results: new, empty or an earlier result.")],
+    url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:8000",
+) -> None:
+    """Send a study to a service, wait for it and fetch its results."""
+    with _refusals_in_words():
+        check_writable(out)
+        with ServiceClient(url) as client:
+            sent = client.send(study)
+            with progress_bar() as bar:
+                row = bar.add_task(f"study {sent.id[:8]}", total=sent.n_sweeps)
+
+                def show(view: StudyView) -> None:
+                    bar.update(row, completed=view.n_sweeps_done, total=view.n_sweeps)
+
+                client.wait(sent.id, show)
+            files = client.fetch(sent.id, out)
+    _say.print(f"wrote {', '.join(path.name for path in files)} to {out}")
+
+
+def progress_bar() -> Progress:
+    """A bar of sweeps done, with the elapsed time."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("sweeps"))
+    return Progress(*columns, TimeElapsedColumn(), console=_say)
+
+
+@contextmanager
+def _refusals_in_words() -> Iterator[None]:
+    """An error of ours is one sentence and exit code 2, never a traceback."""
+    try:
+        yield
+    except PoolError as error:
+        _complain.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_REFUSED) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,157 @@
+"""The application: which plain class becomes which deployment. The only place with deployments and `.bind`."""
+
+import asyncio
+import os
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from pool.manifest import PoolManifest
+from serve.front import Front
+from serve.handles import RunnerHandle, ShardHandle
+from serve.ingress import create_app
+from serve.members import ShardWorker
+from serve.runner import StudyRunner
+from serve.selector import Selector, SelectorLimits
+from serve.settings import ServiceSettings
+from serve.studies import StudyStore
+
+HEALTH_CHECK_PERIOD_S = 2.0
+"""A dead replica is replaced some 3.5 to 5 s after its death with this period, up to 11 s with Ray's default."""
+REQUESTS_AT_ONCE = 64
+"""HTTP requests in work at once; as many again wait, further ones get 503."""
+
+
+class SelectorReplica:
+    """The selector and the study runner, in one process.
+
+    Args:
+        settings: of the service.
+        manifest: of its pool.
+        shards: handle of every shard, by its name.
+    """
+
+    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, shards: dict[str, DeploymentHandle]) -> None:
+        limits = SelectorLimits(
+            slice_deadline_s=settings.slice_deadline_s,
+            readiness_deadline_s=settings.readiness_deadline_s,
+            slices_in_flight=settings.slices_in_flight,
+            least_members=settings.least_members or manifest.n_members,
+        )
+        in_order = [ShardHandle(shards[shard_name(k)]) for k in range(settings.n_shards)]
+        self._selector = Selector(manifest, in_order, settings.analysis, limits, put=ray.put)
+        self._runner = StudyRunner(
+            StudyStore(settings.studies_dir), self._selector, settings.analysis.preprocess, settings.studies_at_once
+        )
+        self._work = asyncio.get_running_loop().create_task(self._runner.run_forever())
+
+    def check_health(self) -> None:
+        """Asked by Ray Serve every few seconds.
+
+        Raises:
+            RuntimeError: the study runner has ended; the replica is then replaced.
+        """
+        if self._work.done():
+            raise RuntimeError("the study runner has ended")
+
+    async def wake(self) -> None:
+        """See `serve.front.Runner.wake`."""
+        self._runner.wake()
+
+    async def stop(self, study_id: str) -> None:
+        """See `serve.front.Runner.stop`."""
+        self._runner.stop(study_id)
+
+    async def ready(self) -> list[str]:
+        """See `serve.front.Runner.ready`."""
+        return await self._selector.ready()
+
+
+class FrontReplica:
+    """The HTTP front.
+
+    Args:
+        settings: of the service.
+        manifest: of its pool.
+        selector: handle of the selector deployment.
+    """
+
+    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, selector: DeploymentHandle) -> None:
+        self._front = Front(settings, manifest, RunnerHandle(selector))
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The name that Ray Serve looks for, once the front is there."""
+        return create_app(self._front)
+
+
+def shard_name(shard: int) -> str:
+    """Name of a shard's deployment."""
+    return f"shard-{shard:02d}"
+
+
+# No postponed annotations in this module: Ray Serve reads the argument's class to turn a config file's `args` into it.
+def build(settings: ServiceSettings) -> Application:
+    """The whole service: shards, selector, front.
+
+    Raises:
+        PoolFolderError: see `PoolManifest.load`.
+        SettingsError: settings that do not fit the pool.
+    """
+    manifest = PoolManifest.load(settings.pool_dir)
+    settings.check_pool(manifest)
+    common: dict[str, Any] = {"num_replicas": 1, "health_check_period_s": HEALTH_CHECK_PERIOD_S}
+    shards = {shard_name(k): _shard(settings, manifest, k, common) for k in range(settings.n_shards)}
+    selector = ray_serve.deployment(
+        name="selector",
+        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": _blas_environment()}},
+        max_ongoing_requests=REQUESTS_AT_ONCE,
+        **common,
+    )(SelectorReplica)
+    front = ray_serve.deployment(
+        name="front",
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=REQUESTS_AT_ONCE,
+        max_queued_requests=REQUESTS_AT_ONCE,
+        **common,
+    )(ray_serve.ingress()(FrontReplica))
+    return front.bind(settings, manifest, selector.bind(settings, manifest, shards))
+
+
+def _blas_environment() -> dict[str, str]:
+    """As many threads of BLAS as any other process of this machine has.
+
+    Ray gives a replica one. The last bits of a matrix product depend on their number, and the preparation of a slice
+    must give the bits that `pool.analysis` gives.
+    """
+    n_threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    return {"OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", n_threads)}
+
+
+def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int, common: dict[str, Any]) -> Application:
+    # Two arenas keep a shard's memory flat; torch's many threads would each hold on to one.
+    environment = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
+    deployment = ray_serve.deployment(
+        name=shard_name(shard),
+        ray_actor_options={
+            "num_cpus": settings.cpus_per_shard,
+            "num_gpus": settings.gpus_per_shard,
+            "runtime_env": {"env_vars": environment},
+        },
+        # Every slice in flight, one retry that overtakes its predecessor's end, and room to be asked what it holds.
+        max_ongoing_requests=settings.slices_in_flight + 2,
+        max_queued_requests=settings.slices_in_flight + 2,
+        **common,
+    )(ShardWorker)
+    return deployment.bind(
+        pool_dir=settings.pool_dir,
+        pool_sha256=manifest.sha256(),
+        shard=shard,
+        n_shards=settings.n_shards,
+        n_threads=settings.threads_per_shard,
+        device=settings.device,
+        stall_deadline_s=settings.stall_deadline_s,
+    )

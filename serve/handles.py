@@ -1,0 +1,61 @@
+"""The seam to Ray Serve's handles: deployments of this application behind plain interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from pool.analysis import MemberAnswer
+from pool.sweep import SweepSettings
+from serve.selector import ShardFailedError
+
+
+class ShardHandle:
+    """A shard deployment as a `serve.selector.Shard`."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle, self._stream = handle, handle.options(stream=True)
+
+    async def ask(
+        self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
+    ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
+        """See `serve.selector.Shard.ask`; `reference` is a Ray ObjectRef, top-level so that it arrives as a slice."""
+        response: Any = self._stream.analyse.remote(reference, settings, member_ids)
+        try:
+            async for member_id, answer in response:
+                yield member_id, answer
+        except RayActorError as error:
+            raise ShardFailedError("the shard died") from error
+        except BackPressureError as error:
+            raise ShardFailedError("the shard's queue is full") from error
+        except DeploymentUnavailableError as error:
+            raise ShardFailedError("the shard could not be started") from error
+        finally:
+            response.cancel()  # without it, a shard goes on for a caller that has stopped listening
+
+    async def loaded(self) -> tuple[str, ...]:
+        """See `serve.selector.Shard.loaded`."""
+        return tuple(await self._handle.loaded.remote())
+
+
+class RunnerHandle:
+    """The selector deployment as a `serve.front.Runner`."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def wake(self) -> None:
+        """See `serve.front.Runner.wake`."""
+        await self._handle.wake.remote()
+
+    async def stop(self, study_id: str) -> None:
+        """See `serve.front.Runner.stop`."""
+        await self._handle.stop.remote(study_id)
+
+    async def ready(self) -> list[str]:
+        """See `serve.front.Runner.ready`."""
+        return list(await self._handle.ready.remote())

@@ -1,0 +1,100 @@
+"""The service on this machine, for as long as a block lasts: what `python -m serve run`, the demo and the tests use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from pool.errors import SettingsError
+from pool.manifest import verify_pool
+from serve.errors import ServiceUnreachableError
+from serve.settings import ServiceSettings
+
+APPLICATION_NAME = "perfusion-pool"
+_POLL_S = 0.1
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_service(settings: ServiceSettings) -> Iterator[str]:
+    """Start the service, wait until it is ready, yield its URL, and stop what was started.
+
+    Uses the Ray that this process is connected to, if it is; else it starts a local one on loopback. Ray Serve must
+    not be running there already: its address could no longer be chosen.
+
+    Args:
+        settings: of the service.
+
+    Raises:
+        PoolFolderError, WeightsHashError: a pool that is not whole; Ray is then not even started.
+        SettingsError: settings that fit neither the pool nor the machine, or a port in use.
+        ServiceUnreachableError: not ready within `start_deadline_s`.
+    """
+    settings.check_pool(verify_pool(settings.pool_dir))
+    _refuse_used_port(settings)
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only; clusters set `token`
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+    import ray  # after its environment is set
+    from ray import serve as ray_serve
+
+    from serve.app import build
+
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
+        ray.init(
+            include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1"
+        )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        settings.check_cluster(ray.cluster_resources())
+        ray_serve.start(http_options={"host": settings.host, "port": settings.port})
+        try:
+            ray_serve.run(build(settings), name=APPLICATION_NAME, route_prefix="/")
+            url = f"http://{settings.host}:{settings.port}"
+            _wait_until_ready(url, settings.start_deadline_s)
+            yield url
+        finally:
+            ray_serve.shutdown()
+    finally:
+        if starts_ray:
+            ray.shutdown()
+
+
+def _refuse_used_port(settings: ServiceSettings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise SettingsError(
+                "service setting port", "must be free", f"{settings.port} in use", "Give another."
+            ) from error
+
+
+def _wait_until_ready(url: str, deadline_s: float) -> None:
+    end = time.monotonic() + deadline_s
+    found = "no answer"
+    while time.monotonic() < end:
+        try:
+            answer = httpx.get(f"{url}/readyz", timeout=10.0)
+            if answer.status_code == 200:
+                return
+            found = f"HTTP {answer.status_code}"
+        except httpx.HTTPError as error:
+            found = type(error).__name__
+        time.sleep(_POLL_S)
+    raise ServiceUnreachableError("service", f"must be ready within {deadline_s:g} s", found, "See Ray's logs.")

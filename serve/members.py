@@ -1,0 +1,128 @@
+"""A shard: some members of the pool, loaded and verified, that answer one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pool.analysis import MemberAnswer, MemberFailure
+from pool.errors import PoolError, PoolFolderError
+from pool.manifest import PoolManifest
+from pool.member import Member, Pool
+from pool.preprocess import PreparedSlice
+from pool.sweep import SweepSettings
+
+_log = logging.getLogger(__name__)
+
+
+def members_of_shard(manifest: PoolManifest, shard: int, n_shards: int) -> tuple[str, ...]:
+    """Ids of the members that a shard holds: member i lives in shard i mod n_shards, in the manifest's order."""
+    return tuple(entry.id for entry in manifest.members[shard::n_shards])
+
+
+class ShardWorker:
+    """Members that answer about slices; one sweep at a time, however many slices were asked about.
+
+    Args:
+        pool_dir: the pool folder.
+        pool_sha256: hash of the manifest that the selector works with.
+        shard: number of this shard, from 0.
+        n_shards: number of shards.
+        n_threads: threads of torch; the last bits of the maps depend on it, so it is never left to the machine.
+        device: torch device.
+        stall_deadline_s: a sweep that does not move for so long makes the shard unhealthy [s].
+
+    Raises:
+        PoolFolderError: see `Pool.load`; or a folder that holds another pool by now.
+    """
+
+    def __init__(
+        self,
+        pool_dir: Path,
+        pool_sha256: str,
+        shard: int,
+        n_shards: int,
+        n_threads: int,
+        device: str = "cpu",
+        stall_deadline_s: float = 300.0,
+    ) -> None:
+        torch.set_num_threads(n_threads)
+        manifest = PoolManifest.load(pool_dir)
+        if manifest.sha256() != pool_sha256:
+            raise PoolFolderError(
+                f"pool {manifest.name}",
+                "must stay the one that the service started with",
+                "another manifest",
+                "Restart it.",
+            )
+        pool = Pool.load(pool_dir, device, members_of_shard(manifest, shard, n_shards))
+        self._members: dict[str, Member] = {member.entry.id: member for member in pool.members}
+        # OpenMP keeps its number of threads per calling thread, hence the initializer.
+        self._executor = ThreadPoolExecutor(1, "sweep", initializer=torch.set_num_threads, initargs=(n_threads,))
+        self._stall_deadline_s = stall_deadline_s
+        self._last_sign_s: float | None = None
+
+    def loaded(self) -> tuple[str, ...]:
+        """Ids of the members that are loaded and verified."""
+        return tuple(self._members)
+
+    def check_health(self) -> None:
+        """Asked by Ray Serve every few seconds.
+
+        Raises:
+            RuntimeError: the sweep under way has stopped moving; the replica is then replaced.
+        """
+        last = self._last_sign_s
+        if last is not None and time.monotonic() - last > self._stall_deadline_s:
+            raise RuntimeError(f"a sweep made no progress for {self._stall_deadline_s:g} s")
+
+    async def analyse(
+        self, prepared: PreparedSlice, settings: SweepSettings, member_ids: Sequence[str]
+    ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
+        """Each member's answer about a slice, as soon as it is there.
+
+        A member that raises answers with a `MemberFailure`; the others go on. When the caller stops listening, the
+        sweep under way ends at its next row of patches.
+
+        Args:
+            prepared: the slice.
+            settings: of the sweep.
+            member_ids: whom to ask, in this order.
+        """
+        # Arrays from the object store are read-only, which torch cannot express.
+        own = replace(prepared, frames=prepared.frames.copy())
+        stopped = threading.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            for member_id in member_ids:
+                answer = await loop.run_in_executor(self._executor, self._answer, member_id, own, settings, stopped)
+                yield member_id, answer
+        finally:
+            stopped.set()
+
+    def _answer(
+        self, member_id: str, prepared: PreparedSlice, settings: SweepSettings, stopped: threading.Event
+    ) -> MemberAnswer:
+        def keep_going() -> bool:
+            self._last_sign_s = time.monotonic()
+            return not stopped.is_set()
+
+        if not keep_going():
+            return MemberFailure("was stopped")
+        try:
+            return self._members[member_id].analyse(prepared, settings, keep_going) or MemberFailure("was stopped")
+        except PoolError as error:
+            return MemberFailure(str(error))
+        except Exception as error:
+            _log.exception("member %s failed", member_id)
+            return MemberFailure(f"raised {type(error).__name__}")  # its text may hold anything
+        finally:
+            self._last_sign_s = None

@@ -1,0 +1,132 @@
+"""Bodies of the HTTP answers, with examples for the OpenAPI document."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pool.manifest import PoolManifest
+from serve.records import StudyRecord, StudyState
+
+EXAMPLE_ID = "5f0c0d8f6a0b4d6f9a37c1d2e3f40516"
+
+
+class StudyView(BaseModel):
+    """A study as the service sees it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": EXAMPLE_ID,
+                    "state": "running",
+                    "created_at": "2026-01-31T09:30:00.000+00:00",
+                    "n_sweeps": 150,
+                    "n_sweeps_done": 42,
+                    "reason": "",
+                    "results": [],
+                    "links": {"self": f"/v1/studies/{EXAMPLE_ID}"},
+                }
+            ]
+        }
+    )
+
+    id: str = Field(description="Random id of the study.")
+    state: StudyState = Field(description="received, running, done, failed or cancelled.")
+    created_at: str = Field(description="When it was accepted, ISO 8601, UTC.")
+    n_sweeps: int = Field(description="Slices x members: the work in total.")
+    n_sweeps_done: int = Field(description="Sweeps answered so far.")
+    reason: str = Field(description="Why it failed; empty otherwise.")
+    results: list[str] = Field(description="Names of its result files, once done.")
+    links: dict[str, str] = Field(description="Paths of the study itself and, once done, of its results by name.")
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> StudyView:
+        """The view of a record."""
+        own = f"/v1/studies/{record.id}"
+        return cls(
+            id=record.id,
+            state=record.state,
+            created_at=record.created_at,
+            n_sweeps=record.n_sweeps,
+            n_sweeps_done=record.n_sweeps_done,
+            reason=record.reason,
+            results=list(record.results),
+            links={"self": own, **{name: f"{own}/{name}" for name in record.results}},
+        )
+
+
+class StudyPage(BaseModel):
+    """Some of the studies, the oldest first."""
+
+    n_studies: int = Field(description="Number of studies in the store.", examples=[1])
+    studies: list[StudyView]
+
+
+class MemberView(BaseModel):
+    """A member of the pool."""
+
+    id: str = Field(examples=["seed0-epoch003"])
+    seed: int = Field(examples=[0])
+    epoch: int = Field(examples=[3])
+    validation_dice: float = Field(description="Myocardial Dice on the validation set.", examples=[0.84])
+    weights_sha256: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
+    shard: int = Field(description="The shard that holds it.", examples=[0])
+
+
+class PoolView(BaseModel):
+    """The pool that the service works with."""
+
+    name: str = Field(examples=["phantom-2x3"])
+    sha256: str = Field(description="Hash of the manifest, as in every result.")
+    rule: str = Field(description="Selection rule.", examples=["min-u_pp"])
+    n_shards: int = Field(examples=[2])
+    members: list[MemberView]
+
+    @classmethod
+    def of(cls, manifest: PoolManifest, rule: str, n_shards: int) -> PoolView:
+        """The view of a manifest."""
+        members = [
+            MemberView(
+                id=entry.id,
+                seed=entry.seed,
+                epoch=entry.epoch,
+                validation_dice=entry.validation_dice,
+                weights_sha256=entry.weights_sha256,
+                shard=i % n_shards,
+            )
+            for i, entry in enumerate(manifest.members)
+        ]
+        return cls(name=manifest.name, sha256=manifest.sha256(), rule=rule, n_shards=n_shards, members=members)
+
+
+class HealthView(BaseModel):
+    """Whether the service is alive, or ready."""
+
+    ok: bool = Field(examples=[True])
+    complaints: list[str] = Field(description="What keeps it from being ready.", examples=[[]])
+
+
+class ErrorView(BaseModel):
+    """Body of every refusal: subject, rule, found value and remedy, as fields and as one sentence."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": "TooFewFramesError",
+                    "message": "series: a first pass needs at least 8 frames a slice; found 5 frames.",
+                    "subject": "series",
+                    "rule": "a first pass needs at least 8 frames a slice",
+                    "found": "5 frames",
+                    "remedy": "Was the export cut, or is this a localiser?",
+                }
+            ]
+        }
+    )
+
+    error: str
+    message: str
+    subject: str = ""
+    rule: str = ""
+    found: str = ""
+    remedy: str = ""

@@ -1,0 +1,140 @@
+"""Everything that can be chosen about the service: arguments, or environment variables with the prefix POOL_SERVE_."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pool.analysis import AnalysisSettings
+from pool.errors import SettingsError
+from pool.manifest import PoolManifest
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of one service.
+
+    Raises:
+        SettingsError: a value that makes no sense, in words; never pydantic's own error.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="POOL_SERVE_", frozen=True, extra="forbid")
+
+    pool_dir: Path = Field(description="Folder with the pool: manifest.json and weights.")
+    studies_dir: Path = Field(default=Path("studies"), description="Folder of the study store; made when missing.")
+    n_shards: int = Field(default=2, ge=1, description="Shard deployments that the pool is dealt to, 1 to its members.")
+    threads_per_shard: int = Field(default=1, ge=1, le=256, description="Threads of torch in every shard.")
+    cpus_per_shard: float = Field(
+        default=1.0, ge=0, allow_inf_nan=False, description="CPUs reserved for a shard in Ray."
+    )
+    gpus_per_shard: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="GPUs reserved for a shard, or a part."
+    )
+    rule: str = Field(default="min-u_pp", description="Selection rule, see pool.selection.RULES.")
+    least_members: int | None = Field(
+        default=None, ge=1, description="Fewest members whose answers make a result; default: all of the pool."
+    )
+    slice_deadline_s: Seconds = Field(
+        default=1800.0, description="Longest wait for all shards' answers on one slice [s], one retry included."
+    )
+    stall_deadline_s: Seconds = Field(
+        default=300.0, description="A shard whose sweep makes no progress for so long is replaced [s]."
+    )
+    readiness_deadline_s: Seconds = Field(default=5.0, description="Longest wait for a shard to say what it holds [s].")
+    start_deadline_s: Seconds = Field(default=600.0, description="Longest wait for all shards to load at start-up [s].")
+    slices_in_flight: int = Field(default=2, ge=1, le=64, description="Slices that all shards are asked about at once.")
+    studies_at_once: int = Field(default=2, ge=1, le=64, description="Studies that are worked on at once.")
+    max_upload_mb: int = Field(default=2048, ge=1, description="Largest upload [MB].")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only.")
+    port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            name = ".".join(str(part) for part in first["loc"]) or "value"
+            message = first["msg"][0].lower() + first["msg"][1:]
+            found = "none" if first["type"] == "missing" else repr(first["input"])
+            raise SettingsError(f"service setting {name}", message.removeprefix("value error, "), found) from error
+
+    @field_validator("pool_dir", "studies_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()  # replicas work in other folders than the command that starts them
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        try:
+            AnalysisSettings(rule=rule)
+        except SettingsError as error:
+            raise ValueError(error.rule) from error
+        return rule
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        # Nobody is asked who they are yet, so nobody but this machine may ask.
+        try:
+            loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError("must be a loopback address, because the service has no access control of its own")
+        return host
+
+    @property
+    def analysis(self) -> AnalysisSettings:
+        """What decides the numbers."""
+        return AnalysisSettings(rule=self.rule)
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest upload [bytes]."""
+        return self.max_upload_mb * 1_000_000
+
+    @property
+    def device(self) -> str:
+        """Torch device of the shards."""
+        return "cuda" if self.gpus_per_shard else "cpu"
+
+    def check_pool(self, manifest: PoolManifest) -> None:
+        """Refuse settings that do not fit the pool.
+
+        Raises:
+            SettingsError: more shards than members, or more answers wanted than there are members.
+        """
+        for name, value in (("n_shards", self.n_shards), ("least_members", self.least_members or 1)):
+            if value > manifest.n_members:
+                raise SettingsError(
+                    f"service setting {name}", f"must be from 1 to the pool's {manifest.n_members} members", str(value)
+                )
+
+    def check_cluster(self, resources: Mapping[str, float]) -> None:
+        """Refuse a service that the cluster can never hold: Ray would wait for the resources for ever.
+
+        Args:
+            resources: `ray.cluster_resources()`.
+
+        Raises:
+            SettingsError: too few CPUs or GPUs.
+        """
+        for name, each in (("CPU", self.cpus_per_shard), ("GPU", self.gpus_per_shard)):
+            has = resources.get(name, 0.0)
+            # A shard fits on one device or on whole ones; 0.4 of a GPU goes in twice, not two and a half times.
+            fits = math.floor(1 / each) * has if 0 < each < 1 and name == "GPU" else has / each if each else math.inf
+            if fits + 1e-9 < self.n_shards:
+                raise SettingsError(
+                    f"service setting {name.lower()}s_per_shard",
+                    f"{self.n_shards} shards of {each:g} {name} must fit into the cluster",
+                    f"{has:g} {name}",
+                    f"Lower n_shards or {name.lower()}s_per_shard, or start more nodes.",
+                )

@@ -1,0 +1,186 @@
+"""The study store: every accepted study on disk, from its upload to its results.
+
+    <folder>/<id>/study.json      StudyRecord, replaced atomically
+    <folder>/<id>/progress.json   how far a running study is; lost without harm
+    <folder>/<id>/upload/         the files as they were sent, under names of ours
+    <folder>/<id>/results/        appears whole or not at all
+    <folder>/.incoming/<id>/      an upload that is not whole yet; never a study
+
+A study exists from the moment its folder is renamed out of `.incoming`, with every byte synced to disk. An id is
+checked against its pattern before it becomes a path; no name that came with an upload ever does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pool.errors import OutputError
+from pool.results import RESULT_NAMES
+from serve.durable import replace_file, sync_to_disk
+from serve.errors import ResultNotReadyError, UnknownStudyError
+from serve.records import StudyRecord, StudyState, read_record, write_record
+from serve.uploads import Upload
+
+_ID = re.compile(r"[0-9a-f]{32}")
+HALF_WRITTEN_KEPT_S = 3600.0
+"""Age at which an upload that never became whole is removed [s]; its sender is gone by then."""
+
+
+class StudyStore:
+    """Studies in a folder; several processes may use it at once.
+
+    Args:
+        folder: made when missing.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._incoming = folder, folder / ".incoming"
+        try:
+            self._incoming.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError("study store", "must be a writable folder", error.strerror or "") from error
+
+    @contextmanager
+    def receive(self) -> Iterator[Upload]:
+        """An upload to fill and commit; without a commit nothing of it is left after the block."""
+        upload = Upload(self._incoming / secrets.token_hex(16), self._folder)
+        try:
+            yield upload
+        finally:
+            upload.discard()
+
+    def discard_half_written(self, older_than_s: float = HALF_WRITTEN_KEPT_S) -> int:
+        """Remove uploads that a crash left half written; returns how many."""
+        stale = [path for path in self._incoming.iterdir() if time.time() - path.stat().st_mtime >= older_than_s]
+        for path in stale:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(stale)
+
+    def get(self, study_id: str) -> StudyRecord:
+        """A study's record, with its progress.
+
+        Raises:
+            UnknownStudyError: no such study, or something that is no id at all.
+        """
+        folder = self._study(study_id)
+        record = read_record(folder)
+        if record.state is not StudyState.RUNNING:
+            return record
+        with suppress(OSError, ValueError):
+            record = replace(record, n_sweeps_done=int((folder / "progress.json").read_text()))
+        return record
+
+    def records(self) -> list[StudyRecord]:
+        """All studies, the oldest first."""
+        records = []
+        for path in self._folder.iterdir():
+            with suppress(UnknownStudyError):  # removed meanwhile, or not ours
+                records.append(self.get(path.name))
+        return sorted(records, key=lambda record: (record.created_at, record.id))
+
+    def unfinished(self) -> list[StudyRecord]:
+        """Studies that still need work, the oldest first: all of them, whatever restarted in between."""
+        return [record for record in self.records() if not record.state.is_final]
+
+    def upload_files(self, study_id: str) -> list[Path]:
+        """The files of a study, in the order they were sent."""
+        return sorted((self._study(study_id) / "upload").iterdir())
+
+    def results_dir(self, study_id: str) -> Path:
+        """Where the results of a study belong; a half-written neighbour of it is removed."""
+        folder = self._study(study_id)
+        for leftover in folder.glob(".results*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return folder / "results"
+
+    def result_file(self, study_id: str, name: str) -> Path:
+        """One result of a study that is done.
+
+        Raises:
+            UnknownStudyError: no such study.
+            ResultNotReadyError: not done, or this input has no such result.
+        """
+        record = self.get(study_id)
+        if record.state is not StudyState.DONE:
+            remedy = "Ask again when the study is done." if not record.state.is_final else ""
+            raise ResultNotReadyError(f"study {study_id}", "must be done before it has results", record.state, remedy)
+        if name not in RESULT_NAMES or name not in record.results:
+            raise ResultNotReadyError(
+                f"study {study_id}", f"has the results {', '.join(record.results)}", f"not {name}"
+            )
+        return self._study(study_id) / "results" / name
+
+    def start(self, study_id: str) -> StudyRecord:
+        """received (or running, after a restart) -> running."""
+        with self._changing(study_id) as (folder, record):
+            if not record.state.is_final:
+                record = replace(record, state=StudyState.RUNNING, n_attempts=record.n_attempts + 1, n_sweeps_done=0)
+                self.note_progress(study_id, 0)
+                write_record(folder, record)
+            return record
+
+    def note_progress(self, study_id: str, n_sweeps_done: int) -> None:
+        """Say how far a running study is: atomic, but not synced, because a restart begins again anyway."""
+        with suppress(UnknownStudyError, OSError):  # removed meanwhile: its task is about to learn so
+            replace_file(self._study(study_id) / "progress.json", str(n_sweeps_done).encode(), sync=False)
+
+    def finish(self, study_id: str) -> StudyRecord:
+        """running -> done; the results must lie in `results_dir`. A study that was cancelled stays cancelled."""
+        with self._changing(study_id) as (folder, record):
+            if record.state.is_final:
+                return record
+            results = sorted((folder / "results").iterdir())
+            for path in (*results, folder / "results", folder):
+                sync_to_disk(path)
+            names = tuple(path.name for path in results)
+            record = replace(record, state=StudyState.DONE, n_sweeps_done=record.n_sweeps, results=names)
+            write_record(folder, record)
+            return record
+
+    def fail(self, study_id: str, reason: str) -> StudyRecord:
+        """-> failed, with the reason in words. A study that was cancelled stays cancelled."""
+        return self._end(study_id, StudyState.FAILED, reason)
+
+    def cancel(self, study_id: str) -> StudyRecord:
+        """-> cancelled; a study that has ended already stays as it is."""
+        return self._end(study_id, StudyState.CANCELLED, "")
+
+    def remove(self, study_id: str) -> None:
+        """Forget a study with its upload and results."""
+        folder = self._study(study_id)
+        gone = self._incoming / f"{study_id}-removed"
+        folder.rename(gone)  # at once, so that no half of it is ever visible
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _end(self, study_id: str, state: StudyState, reason: str) -> StudyRecord:
+        with self._changing(study_id) as (folder, record):
+            if not record.state.is_final:
+                done = self.get(study_id).n_sweeps_done
+                record = replace(record, state=state, reason=reason, n_sweeps_done=done)
+                write_record(folder, record)
+            return record
+
+    def _study(self, study_id: str) -> Path:
+        folder = self._folder / study_id if _ID.fullmatch(study_id) else None
+        if folder is None or not folder.is_dir():
+            raise UnknownStudyError("study", "must be one that this service accepted", "no study of this id")
+        return folder
+
+    @contextmanager
+    def _changing(self, study_id: str) -> Iterator[tuple[Path, StudyRecord]]:
+        """A study's folder and record, with every other process kept from changing it."""
+        folder = self._study(study_id)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder, read_record(folder)
