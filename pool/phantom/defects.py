@@ -43,7 +43,7 @@ def draw_flow(draws: Draws, flow: Flow) -> FlowState:
 
 
 def flow_maps(draws: Draws, flow: Flow, state: FlowState, grid: Grid, maps: HeartMaps) -> tuple[Tensor, Tensor]:
-    """True flow [mL/min/g] and the share of infarcted tissue, both `slice row col`, everywhere as if all were myocardium.
+    """True flow [mL/min/g] and share of infarcted tissue, both `slice row col`, as if every pixel were myocardium.
 
     A focal defect is a sector of a coronary territory, of the same place on the three slices, subendocardial to
     transmural; a diffuse one is a subendocardial ring; an infarct sits in the defect's sector.

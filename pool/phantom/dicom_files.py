@@ -130,7 +130,8 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
     meta.ImplementationClassUID = UID(FILE_META_VERSION_UID)
     file = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     series, scan = study.series, study.scan
-    assert series.geometry is not None and series.pixel_spacing_mm is not None  # a phantom study always has both
+    assert series.geometry is not None  # a phantom study always has it
+    assert series.pixel_spacing_mm is not None  # as it has this
     geometry = series.geometry[slice_index]
     pixels = series.frames[slice_index, frame].astype("<u2")
     fields = common_fields(study) | {
@@ -181,7 +182,7 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
 
 
 def _write_siemens(study: PhantomStudy, folder: Path) -> list[Path]:
-    """Siemens classic: one series a slice; AcquisitionTime and ContentTime rise, TriggerTime stays, InstanceNumber rises."""
+    """Siemens classic: one series a slice; AcquisitionTime, ContentTime, InstanceNumber rise, TriggerTime stays."""
     series, paths = study.series, []
     state = "stress" if study.stress else "rest"
     for i, name in enumerate(series.slice_names):

@@ -19,6 +19,8 @@ N_ANGLES = 360
 """Entries of a contour's table."""
 MAX_SHORTENING = 0.5
 """Loss of the cavity's radius from end diastole to end systole."""
+LARGEST_EPI_MM = 47.0
+"""Larger hearts, dilated and thick at once, are scaled down to this mean epicardial radius [mm]."""
 GROOVE_MM = 6.0
 """Width over which the pericardium bridges a groove [mm]."""
 N_PAPILLARY = 3
@@ -79,6 +81,8 @@ def draw_hearts(draws: Draws, anatomy: Anatomy) -> HeartShape:
     cavity = diastolic_cavity * (1 - MAX_SHORTENING * contraction)
     wall_area = ((diastolic_cavity + diastolic_wall) ** 2 - diastolic_cavity**2) * (1 + 0.25 * contraction)
     epi = torch.sqrt(cavity**2 + wall_area)
+    fits = (LARGEST_EPI_MM / epi).clamp(max=1.0)
+    cavity, epi = cavity * fits, epi * fits
 
     angles = table_angles(N_ANGLES, draws.device)[None]
     short = draws.slice(anatomy.ellipticity)[:, None]
@@ -182,7 +186,9 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
     rv_distance = torch.minimum(rv_outside, -epi_distance - shape.rv_gap_mm[:, None, None])
     heart_distance = torch.maximum(epi_distance, rv_outside + shape.rv_wall_mm[:, None, None])
     # a smooth maximum bridges the grooves at the insertion points, where the fat lies
-    sac_distance = GROOVE_MM * torch.logaddexp(epi_distance / GROOVE_MM, (rv_outside + shape.rv_wall_mm[:, None, None]) / GROOVE_MM)
+    sac_distance = GROOVE_MM * torch.logaddexp(
+        epi_distance / GROOVE_MM, (rv_outside + shape.rv_wall_mm[:, None, None]) / GROOVE_MM
+    )
 
     papillary = torch.zeros_like(radius)
     for i in range(N_PAPILLARY):

@@ -55,7 +55,9 @@ def write_labelled_set(
     """
     for subject, value in (("number of slices", n_slices), ("shard size", shard_size)):
         if value < N_LEVELS or value % N_LEVELS:
-            raise SettingsError(subject, f"must be a positive multiple of {N_LEVELS}, the slices of a heart", str(value))
+            raise SettingsError(
+                subject, f"must be a positive multiple of {N_LEVELS}, the slices of a heart", str(value)
+            )
     if seed < 0:
         raise SettingsError("seed", "must not be negative", str(seed))
     folder = Path(out_dir)
@@ -131,7 +133,9 @@ class LabelledSet:
         folder = Path(folder)
         path = folder / MANIFEST
         if not path.is_file():
-            raise PoolError(f"folder {folder.name}", f"a labelled set has a {MANIFEST}", "none", "Was writing interrupted?")
+            raise PoolError(
+                f"folder {folder.name}", f"a labelled set has a {MANIFEST}", "none", "Was writing interrupted?"
+            )
         manifest = json.loads(path.read_text())
         if manifest.get("format") != FORMAT_VERSION:
             raise PoolError(f"folder {folder.name}", f"must have format {FORMAT_VERSION}", repr(manifest.get("format")))

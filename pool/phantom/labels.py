@@ -37,7 +37,7 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
 
 
 def anatomical_labels(maps: HeartMaps) -> Tensor:
-    """Labels by tissue: compact LV wall and papillary muscles, both cavities with their trabeculae: uint8 `slice row col`."""
+    """Compact LV wall and papillary muscles, both cavities with their trabeculae: uint8 `slice row col`."""
     labels = torch.zeros_like(maps.angle_rad, dtype=torch.uint8)
     labels[maps.rv_distance_mm > 0] = BLOOD_POOL
     labels[maps.epi_distance_mm > 0] = MYOCARDIUM

@@ -11,10 +11,10 @@ from pool.phantom.defects import FlowState, draw_flow, flow_maps
 from pool.phantom.grid import Grid, coverage, smooth_noise
 from pool.phantom.heart import HeartMaps, HeartShape, draw_hearts, render_heart
 from pool.phantom.labels import anatomical_labels, expert_labels
+from pool.phantom.populations import Anatomy, Flow, Reader, Surroundings
 from pool.phantom.ranges import Draws, Range
 from pool.phantom.surroundings import draw_surroundings, render_surroundings
 from pool.phantom.tissue_curves import FLOW_RANGE, FLOW_WARP, N_FLOWS, N_TISSUES, TISSUE
-from pool.phantom.populations import Anatomy, Flow, Reader, Surroundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class Scene:
     """Flow parameters."""
     shape: HeartShape
     """Heart shapes."""
+    chest_direction: Tensor
+    """Unit vector to the nearest chest wall: `slice 2` (x, y)."""
     dark_rim: Tensor
     """Where a dark rim would lie: `slice row col`, 1 on the endocardial border."""
 
@@ -66,7 +68,16 @@ def make_scene(
     labels = expert_labels(draws, reader, shape, heart)
     truth = anatomical_labels(heart)
     rim = torch.exp(-(((heart.endo_distance_mm + 0.8) / 1.1) ** 2))
-    return Scene(shares, labels, truth, torch.where(truth == 1, mbf, torch.zeros_like(mbf)), state, shape, rim)
+    return Scene(
+        shares,
+        labels,
+        truth,
+        torch.where(truth == 1, mbf, torch.zeros_like(mbf)),
+        state,
+        shape,
+        around.chest_direction,
+        rim,
+    )
 
 
 def _fill_heart(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pool.errors import SettingsError
-from pool.phantom.acquisition import coil_field, complex_noise, kspace_window, magnitude, noise_growth, reduce_by_kspace
+from pool.phantom.acquisition import kspace_window
 from pool.phantom.grid import Grid
+from pool.phantom.imaging import acquire, draw_receiver
 from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
 from pool.phantom.ranges import LEVELS, N_LEVELS, Draws, Range, generator_on
@@ -101,9 +102,10 @@ def _simulate(preset: Preset, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Ten
     gamma = draws.subject(preset.sequence.signal_gamma)[:, None, None, None]
     if preset.sequence.signal_gamma.low < preset.sequence.signal_gamma.high:
         frames = frames.pow_(gamma)
-    return frames, *(
+    labels, truth, mbf = (
         m[:, inner, inner].contiguous() for m in (scene.labels, scene.anatomical_labels, scene.mbf_ml_min_g)
     )
+    return frames, labels, truth, mbf
 
 
 def slice_signals(preset: Preset, draws: Draws, scene: Scene) -> tuple[Tensor, Tensor]:
@@ -137,37 +139,19 @@ def spread_brightness(draws: Draws, spread: float, signals: Tensor) -> Tensor:
 def _image(
     preset: Preset, draws: Draws, scene: Scene, signals: Tensor, times: Tensor, centre_x: Tensor, centre_y: Tensor
 ) -> Tensor:
-    """Frames `slice time row col` before scaling: k-space, coils, noise, residual motion, upsampling."""
+    """Frames `slice time row col` before scaling: scan, residual motion, upsampling."""
     sequence = preset.sequence
     coarse = Grid(COARSE_PX, COARSE_PX, FINE.spacing_mm * FINE.n_rows / COARSE_PX)
-    spacing = draws.subject(sequence.spacing_mm)
     # phase lines are fewer than readout samples for the same field of view: coarser along one of the two axes
-    finer = coarse.spacing_mm / spacing
+    finer = coarse.spacing_mm / draws.subject(sequence.spacing_mm)
     coarser = finer * draws.subject(Range(0.72, 1.0))
     vertical = draws.subject_happens(0.5)
     taper = draws.subject(Range(0.05, 0.6))
     row_window = kspace_window(COARSE_PX, torch.where(vertical, coarser, finer), taper)
     col_window = kspace_window(COARSE_PX, torch.where(vertical, finer, coarser), taper)
-
-    rim = (draws.slice(Range(0.0, 0.25)) * draws.happens(0.4))[:, None, None]
-    shares = scene.shares
-    shares[:, TISSUE["lv_blood"]] -= rim * scene.dark_rim
-    maps = reduce_by_kspace(shares, COARSE_PX, COARSE_PX, row_window, col_window)
-
-    offset = (FINE.spacing_mm - coarse.spacing_mm) / 2  # coarse pixel 0 has the position of fine pixel 0
-    x_mm, y_mm = coarse.coordinates_mm(centre_x - offset, centre_y - offset)
-    angle = draws.subject(preset.surroundings.chest_angle_rad)
-    direction = torch.stack([-torch.cos(angle), -torch.sin(angle)], 1)
-    bias = coil_field(draws, sequence.coil_falloff, x_mm, y_mm, direction)
-    maps = maps * bias[:, None]
-    clean = torch.bmm(signals.transpose(1, 2), maps.flatten(2)).unflatten(2, maps.shape[2:])
+    receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
     motion = draw_motion(draws, preset.motion, times)
-    sigma = draws.subject(sequence.noise)[:, None, None] * noise_growth(
-        draws, draws.subject(sequence.acceleration), x_mm, y_mm
-    )
-    noise = complex_noise(draws, N_FRAMES, row_window, col_window)
-    frames = magnitude(clean * motion.gain[:, :, None, None], noise, sigma[:, None])
-
+    frames = acquire(draws, sequence, receiver, scene, signals, motion.gain, FINE, coarse, centre_x, centre_y)
     margin = (FINE.n_rows - IMAGE_PX) // 2
     out_mm = (torch.arange(IMAGE_PX, device=draws.device) + margin) * FINE.spacing_mm
     rows = _moved(out_mm, motion.shift_row_mm, motion.scale, FINE, centre_y) / coarse.spacing_mm

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pool.errors import SettingsError
-from pool.phantom.acquisition import coil_field, complex_noise, kspace_window, magnitude, noise_growth, reduce_by_kspace
+from pool.phantom.acquisition import kspace_window
 from pool.phantom.grid import Grid
+from pool.phantom.imaging import acquire, draw_receiver
 from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
 from pool.phantom.ranges import LEVELS, N_LEVELS, Draws, Range
@@ -117,9 +118,7 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
     centre_x, centre_y = (
         draws.subject(Range(*bounds)) + 1.5 * draws.normal() for bounds in ((-50.0, -10.0), (-30.0, 5.0))
     )
-    scene = make_scene(
-        draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, fine, centre_x, centre_y
-    )
+    scene = make_scene(draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, fine, centre_x, centre_y)
     times, bpm = frame_times(draws, preset, n_frames)
     lead_s = float(draws.subject(Range(3.0, 8.0))[0])
     on_grid = times + (ARRIVAL_S - lead_s)
@@ -130,23 +129,12 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
     signals = tissue_signals(sample_curves(curves, STEP_S, on_grid), values)
     signals = signals / signals[:, TISSUE["lv_blood"]].amax()
 
-    shares = scene.shares
-    shares[:, TISSUE["lv_blood"]] -= (draws.subject(Range(0.0, 0.2)) * draws.subject_happens(0.4))[:, None, None] * scene.dark_rim
     taper = draws.subject(Range(0.05, 0.5))
     row_window = kspace_window(n_rows, draws.subject(Range(0.75, 1.0)), taper)
     col_window = kspace_window(n_cols, torch.ones_like(taper), taper)
-    maps = reduce_by_kspace(shares, n_rows, n_cols, row_window, col_window)
-    offset = (fine.spacing_mm - native.spacing_mm) / 2  # native pixel 0 has the position of fine pixel 0
-    x_mm, y_mm = native.coordinates_mm(centre_x - offset, centre_y - offset)
-    angle = draws.subject(preset.surroundings.chest_angle_rad)
-    direction = torch.stack([-torch.cos(angle), -torch.sin(angle)], 1)
-    acceleration = draws.subject(sequence.acceleration)
-    maps = maps * coil_field(draws, sequence.coil_falloff, x_mm, y_mm, direction)[:, None]
-    clean = torch.bmm(signals.transpose(1, 2), maps.flatten(2)).unflatten(2, maps.shape[2:])
+    receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
     motion = draw_motion(draws, preset.motion, times)
-    sigma = draws.subject(sequence.noise)[:, None, None] * noise_growth(draws, acceleration, x_mm, y_mm)
-    noise = complex_noise(draws, n_frames, row_window, col_window)
-    frames = magnitude(clean * motion.gain[:, :, None, None], noise, sigma[:, None])
+    frames = acquire(draws, sequence, receiver, scene, signals, motion.gain, fine, native, centre_x, centre_y)
     rows = _moved(n_rows, motion.shift_row_mm / native.spacing_mm)
     cols = _moved(n_cols, motion.shift_col_mm / native.spacing_mm)
     frames = resample(frames, rows, cols).clamp(min=0)
@@ -154,6 +142,7 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
     frames = (frames * (BRIGHTEST / brightest * float(draws.subject(Range(0.3, 1.0))[0]))).round().clamp(max=4095)
 
     spacing = (native.spacing_mm, native.spacing_mm)
+    offset = (fine.spacing_mm - native.spacing_mm) / 2  # native pixel 0 has the position of fine pixel 0
     series = PerfusionSeries(
         frames=frames.numpy().astype(np.float32),
         times_s=times.double().numpy(),
@@ -180,7 +169,7 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
             tr_ms=round(float(values.tr_s[0]) * 1e3, 2),
             te_ms=round(float(values.te_s[0]) * 1e3, 2),
             thickness_mm=sequence.thickness_mm,
-            acceleration=round(float(acceleration[0]), 1),
+            acceleration=round(float(receiver.acceleration[0]), 1),
             heart_rate_bpm=round(bpm, 1),
         ),
     )

@@ -123,10 +123,12 @@ def render_surroundings(
     shares[:, TISSUE["other"]] += liver * organ_side * (0.7 + 0.25 * swirl).clamp(0.05, 1.5)
 
     pad = around.pad_mm[:, None, None] * (1 + 0.5 * broad_lumps) - (inside + 0.35 * outside).clamp(min=-5)
-    shares[:, TISSUE["fat"]] += take(coverage(pad, 2 * pixel) * coverage(inside, pixel)) * (0.8 + 0.25 * swirl).clamp(0.1, 1.3)
+    shares[:, TISSUE["fat"]] += take(coverage(pad, 2 * pixel) * coverage(inside, pixel)) * (0.8 + 0.25 * swirl).clamp(
+        0.1, 1.3
+    )
 
     lung = take(coverage(inside, 1.5 * pixel))
-    vessels = lung * _lung_vessels(draws, surroundings, grid, x_mm, y_mm)
+    vessels = lung * _lung_vessels(draws, surroundings, x_mm, y_mm)
     shares[:, TISSUE["lung_vessel"]] += vessels
     shares[:, TISSUE["lung"]] += lung - vessels
 
@@ -158,7 +160,7 @@ def _chest_distance(around: Around, x_mm: Tensor, y_mm: Tensor) -> tuple[Tensor,
     return (1 - q) * q / slope, torch.sqrt(a * b) * torch.atan2(v, u)
 
 
-def _lung_vessels(draws: Draws, surroundings: Surroundings, grid: Grid, x_mm: Tensor, y_mm: Tensor) -> Tensor:
+def _lung_vessels(draws: Draws, surroundings: Surroundings, x_mm: Tensor, y_mm: Tensor) -> Tensor:
     """Bright dots in the lung, most of them towards the top right: share of vessel, `slice row col`."""
     n = surroundings.n_vessels
     hilum = draws.slices(Range(-20, 90), 2) * torch.tensor([1.0, -0.8], device=draws.device)

@@ -18,8 +18,8 @@ from pool.phantom.kinetics import (
 )
 from pool.phantom.populations import Bolus
 from pool.phantom.ranges import Draws, Range
-from pool.phantom.sequence import Sequence
 from pool.phantom.relaxation import AGENTS, TISSUES
+from pool.phantom.sequence import Sequence
 from pool.phantom.signal import sr_bssfp_signal, sr_flash_signal
 
 STATIC_TISSUES = ("lv_blood", "rv_blood", "lung_vessel", "lung", "fat", "liver", "muscle", "other", "infarct")
