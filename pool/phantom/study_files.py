@@ -1,0 +1,116 @@
+"""Many studies to a folder: arrays or DICOM, truth beside them; and the command that does it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pool.errors import OutputError, SettingsError
+from pool.phantom.dicom_files import DIALECTS, write_dicom_study, write_truth
+from pool.phantom.presets import PRESETS, Preset, get_preset
+from pool.phantom.study import PhantomStudy, make_study
+
+DEFAULT_FRAMES = 60
+"""Frames a slice unless asked for otherwise."""
+
+
+def study_seed(seed: int, number: int) -> int:
+    """Seed of one study of a batch."""
+    return int.from_bytes(hashlib.sha256(f"study {seed}:{number}".encode()).digest()[:6], "little")
+
+
+def write_npz(study: PhantomStudy, path: str | Path) -> Path:
+    """Write a study's pixels, times and spacing as `.npz`, as `pool.inputs` reads it."""
+    path = Path(path)
+    np.savez_compressed(
+        path,
+        frames=study.series.frames,
+        times_s=study.series.times_s,
+        pixel_spacing_mm=np.array(study.series.pixel_spacing_mm),
+    )
+    return path
+
+
+def write_studies(
+    out_dir: str | Path,
+    preset: Preset,
+    n_studies: int,
+    seed: int,
+    n_frames: int = DEFAULT_FRAMES,
+    dialect: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write studies as `study-0001/series.npz` or, with a dialect, as `study-0001/dicom/`; each with `truth.npz`.
+
+    Memory stays that of one study.
+
+    Args:
+        out_dir: a folder that is new or empty.
+        preset: population and scanner.
+        n_studies: how many, at least one.
+        seed: at least 0; the same seed gives the same bytes on one machine.
+        n_frames: frames a slice.
+        dialect: DICOM dialect, or None for arrays.
+        on_progress: called with studies written so far and in all.
+
+    Returns:
+        The studies' folders.
+
+    Raises:
+        SettingsError: no studies, a negative seed, an unknown dialect.
+        OutputError: the folder holds something already.
+    """
+    if n_studies < 1:
+        raise SettingsError("number of studies", "must be at least 1", str(n_studies))
+    if seed < 0:
+        raise SettingsError("seed", "must not be negative", str(seed))
+    if dialect is not None and dialect not in DIALECTS:
+        raise SettingsError("DICOM dialect", f"must be one of {', '.join(DIALECTS)}", repr(dialect))
+    root = Path(out_dir)
+    if root.exists() and any(root.iterdir()):
+        raise OutputError(f"folder {root.name}", "must be new or empty", remedy="Choose another folder.")
+    folders = []
+    for number in range(1, n_studies + 1):
+        study = make_study(preset, study_seed(seed, number), n_frames)
+        folder = root / f"study-{number:04d}"
+        folder.mkdir(parents=True)
+        if dialect is None:
+            write_npz(study, folder / "series.npz")
+        else:
+            write_dicom_study(study, folder / "dicom", dialect)
+        write_truth(study, folder)
+        folders.append(folder)
+        if on_progress is not None:
+            on_progress(number, n_studies)
+    record = {"preset": preset.name, "preset_sha256": preset.content_sha256(), "seed": seed, "n_studies": n_studies}
+    (root / "manifest.json").write_text(
+        json.dumps(record | {"n_frames": n_frames, "dialect": dialect}, indent=1) + "\n"
+    )
+    return folders
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `phantom` to a command line's subcommands: `phantom --preset exD-1 --studies 20 --seed 7 --out DIR`."""
+    command = commands.add_parser("phantom", help="simulate perfusion studies with known truth")
+    command.add_argument("--preset", choices=list(PRESETS), default="exD-1", help="scanner and patients")
+    command.add_argument("--studies", type=int, default=1, help="number of studies (default %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default %(default)s)")
+    command.add_argument("--frames", type=int, default=DEFAULT_FRAMES, help="frames a slice (default %(default)s)")
+    command.add_argument("--out", type=Path, required=True, help="folder for the studies: new or empty")
+    command.add_argument(
+        "--dicom",
+        nargs="?",
+        const="siemens",
+        choices=list(DIALECTS),
+        help="write DICOM files, in this dialect (siemens if none is named), instead of .npz",
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    write_studies(options.out, get_preset(options.preset), options.studies, options.seed, options.frames, options.dicom)
