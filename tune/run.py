@@ -1,0 +1,127 @@
+"""One call from a labelled set to a pool folder: trials, choice of members, pool, MLflow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pool.errors import SettingsError
+from pool.manifest import PoolManifest
+from tune.assemble import choose_members, refuse_used_folder, write_pool
+from tune.progress import TrainingProgress
+from tune.samples import Samples, n_steps_per_epoch, split_by_subject
+from tune.settings import Resources, TrainingSettings
+from tune.tracking import Tracking
+
+OBJECT_STORE_BYTES = 150_000_000
+"""Of a local Ray: slices are memory-mapped and never pass through the object store."""
+_PARENT_RUN = "mlflow-parent-run.txt"
+
+
+def train_pool(
+    settings: TrainingSettings,
+    data: Path,
+    out_dir: Path,
+    tracking_uri: str | None = None,
+    storage_path: Path | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    resources: Resources | None = None,
+    name: str = "pool",
+    resume: bool = False,
+) -> PoolManifest:
+    """Train every seed of `settings` in parallel and write the pool.
+
+    Args:
+        settings: the recipe.
+        data: folder of a labelled set (`pool.phantom.labelled_set`).
+        out_dir: the pool folder, new or empty.
+        tracking_uri: MLflow's, see `tune.tracking`; None tracks nothing.
+        storage_path: where checkpoints are kept, needed to resume; None keeps them in a temporary folder.
+        on_progress: called in this process every few seconds.
+        resources: of one trial, and the cluster's address.
+        name: of the pool and of its parent run.
+        resume: continue the training that `storage_path` holds.
+
+    Raises:
+        SettingsError: settings that do not suit the data, or more resources than the cluster has.
+        OutputError: `out_dir` is in use or cannot be written.
+        TrainingError: training failed, or gave too few good checkpoints.
+    """
+    resources = resources or Resources()
+    refuse_used_folder(out_dir)
+    if resume and storage_path is None:
+        raise SettingsError(
+            "training", "can be resumed only from a storage folder", "none", "Name the one it was started with."
+        )
+    samples = Samples.open(data)
+    n_steps_per_epoch(len(split_by_subject(samples.subject_ids, settings).training), settings)
+    if samples.n_frames != settings.network.n_frames:
+        raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", str(samples.n_frames))
+    tracking = Tracking(tracking_uri)
+    with ExitStack() as stack:
+        storage = storage_path or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
+        storage = storage.resolve()
+        storage.mkdir(parents=True, exist_ok=True)
+        run_file = storage / _PARENT_RUN
+        run_id = run_file.read_text().strip() if resume and run_file.is_file() else None
+        try:
+            with ThreadPoolExecutor(1) as beside:  # a new MLflow store takes as long as Ray's start
+                started = beside.submit(tracking.start, name, settings, samples.data_sha256, run_id)
+                stack.enter_context(running_ray(resources))
+                started.result()
+            if tracking.run_id is not None:
+                run_file.write_text(tracking.run_id)
+            from tune.trainable import DriverCallback, run_trials
+
+            callback = DriverCallback(settings, on_progress, tracking.log_epoch)
+            candidates = run_trials(settings, data, storage, resources, callback, resume)
+            chosen = choose_members(candidates, settings)
+            manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256)
+        except BaseException as error:
+            tracking.fail(f"{type(error).__name__}: {error}")
+            raise
+    tracking.log_members(manifest, out_dir)
+    tracking.finish(manifest)
+    return manifest
+
+
+@contextmanager
+def running_ray(resources: Resources) -> Iterator[None]:
+    """A Ray that can hold at least one trial; one that was not running before is stopped afterwards.
+
+    Raises:
+        SettingsError: a trial asks for more than the cluster has; Ray itself would wait for ever.
+    """
+    # Local Ray listens on loopback only; a cluster brings its own token through the environment.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if resources.address is None else "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    owned = not ray.is_initialized()
+    if owned and resources.address is not None:
+        ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+    elif owned:
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        for kind, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
+            found = ray.cluster_resources().get(kind, 0.0)
+            if wanted > found:
+                raise SettingsError(
+                    "resources", f"a trial's {wanted:g} {kind}s must exist in the cluster", f"{found:g}"
+                )
+        yield
+    finally:
+        if owned:
+            ray.shutdown()

@@ -1,0 +1,197 @@
+"""Labelled slices as training and validation samples: split by subject, drawn by explicit generators."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pool.errors import SettingsError
+from pool.patches import PatchGrid
+from pool.phantom.labelled_set import LabelledSet
+from tune.settings import TrainingSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Prepared slices with labels and the subject that each belongs to.
+
+    Raises:
+        SettingsError: arrays that do not belong together.
+    """
+
+    shards: tuple[torch.Tensor, ...]
+    """float16 (or float32) `slice time row col` in [0, 1], in pieces; they may be memory maps."""
+    labels: torch.Tensor
+    """uint8 `slice row col`: 0 background, 1 myocardium, 2 blood pool; of all slices."""
+    subject_ids: tuple[str, ...]
+    """One a slice. Slices of one subject never lie on both sides of a split."""
+    data_sha256: str = ""
+    """Hash of the content; goes into the manifest and into MLflow."""
+
+    def __post_init__(self) -> None:
+        n_slices = sum(len(shard) for shard in self.shards)
+        shapes = {tuple(shard.shape[1:]) for shard in self.shards}
+        if n_slices == 0 or len(shapes) != 1 or self.labels.shape != (n_slices, self.image_px, self.image_px):
+            raise SettingsError(
+                "labelled set",
+                "needs square slices of one size with labels of the same size",
+                f"{n_slices} slices of {sorted(shapes)}, labels {tuple(self.labels.shape)}",
+            )
+        if len(self.subject_ids) != n_slices:
+            raise SettingsError("labelled set", "needs one subject a slice", f"{len(self.subject_ids)} for {n_slices}")
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return len(self.subject_ids)
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of different subjects."""
+        return len(set(self.subject_ids))
+
+    @property
+    def n_frames(self) -> int:
+        """Time frames of a slice."""
+        return int(self.shards[0].shape[1])
+
+    @property
+    def image_px(self) -> int:
+        """Columns (and rows) of a slice."""
+        return int(self.shards[0].shape[-1])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        shards: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+        subject_ids: Sequence[object],
+        data_sha256: str = "",
+    ) -> Samples:
+        """Samples whose frames share memory with the arrays; read-only memory maps are never written to."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            frames = tuple(torch.from_numpy(shard) for shard in shards)
+        all_labels = torch.from_numpy(np.concatenate(list(labels)))
+        return cls(frames, all_labels, tuple(str(subject) for subject in subject_ids), data_sha256)
+
+    @classmethod
+    def open(cls, folder: Path) -> Samples:
+        """The expert labels of a labelled set on disk, memory-mapped.
+
+        Raises:
+            PoolError: see `pool.phantom.labelled_set.LabelledSet.open`.
+        """
+        stored = LabelledSet.open(folder)
+        digest = hashlib.sha256()
+        for shard in stored.manifest["shards"]:
+            for name in ("frames", "labels"):
+                digest.update(shard["files"][name]["sha256"].encode())
+        return cls.from_arrays(stored.frames, stored.labels, list(stored.subject_ids), digest.hexdigest())
+
+    def to(self, device: str) -> Samples:
+        """The samples in the memory of a GPU, so that batches are cut there; on the CPU the memory map stays."""
+        if device == "cpu":
+            return self
+        return Samples((torch.cat(self.shards).to(device),), self.labels.to(device), self.subject_ids, self.data_sha256)
+
+    def gather(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames float32 `slice time row col` and labels uint8 `slice row col` of some slices."""
+        if len(self.shards) == 1:
+            frames = self.shards[0][indices].float()
+        else:
+            frames = torch.stack([self.frames_of(index) for index in indices.tolist()]).float()
+        return frames, self.labels[indices]
+
+    def frames_of(self, index: int) -> torch.Tensor:
+        """Frames `time row col` of one slice, as stored."""
+        for shard in self.shards:
+            if index < len(shard):
+                return shard[index]
+            index -= len(shard)
+        raise IndexError(f"a set of {len(self)} slices has no slice {index}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the training and the validation slices; no subject is in both."""
+
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+def split_by_subject(subject_ids: Sequence[str], settings: TrainingSettings) -> Split:
+    """Hold out `validation_share` of the subjects, at least one, drawn by `split_seed`.
+
+    Raises:
+        SettingsError: fewer than two subjects.
+    """
+    subjects = sorted(set(subject_ids))
+    if len(subjects) < 2:
+        raise SettingsError(
+            "labelled set", "needs at least 2 subjects, one of them for validation", str(len(subjects)), "Add subjects."
+        )
+    n_held_out = min(max(1, round(settings.validation_share * len(subjects))), len(subjects) - 1)
+    generator = seeded_generator("split", settings.split_seed)
+    order = torch.randperm(len(subjects), generator=generator).tolist()
+    held_out = {subjects[i] for i in order[:n_held_out]}
+    training = tuple(i for i, subject in enumerate(subject_ids) if subject not in held_out)
+    validation = tuple(i for i, subject in enumerate(subject_ids) if subject in held_out)
+    if settings.n_validation_slices is not None and settings.n_validation_slices < len(validation):
+        picks = np.linspace(0, len(validation) - 1, settings.n_validation_slices).round().astype(int)
+        validation = tuple(validation[i] for i in picks)
+    return Split(training, validation)
+
+
+def n_steps_per_epoch(n_slices: int, settings: TrainingSettings) -> int:
+    """Whole batches in an epoch.
+
+    Raises:
+        SettingsError: not even one batch.
+    """
+    n_patches = n_slices * settings.n_patches_per_slice
+    if n_patches < settings.batch_size:
+        raise SettingsError(
+            "training",
+            f"an epoch must fill a batch of {settings.batch_size} patches",
+            f"{n_patches} patches of {n_slices} slices",
+            "Add slices, draw more patches from each, or take a smaller batch.",
+        )
+    return n_patches // settings.batch_size
+
+
+def draw_batches(
+    slices: Sequence[int], settings: TrainingSettings, image_px: int, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """An epoch's patches in random order, each slice's positions used up before one comes again.
+
+    Args:
+        slices: indices of the training slices.
+        settings: patch grid, patches a slice, batch size.
+        image_px: rows and columns of a slice.
+        generator: on the CPU.
+
+    Yields:
+        Slice indices int64 `patch` and offsets int64 `patch 2` (first row, first column); only whole batches.
+    """
+    offsets = list(PatchGrid(image_px, settings.patch_px, settings.stride_px).offsets_px)
+    corners = torch.tensor([(row, col) for row in offsets for col in offsets])
+    n_rounds = -(-settings.n_patches_per_slice // len(corners))
+    dealt = torch.rand(len(slices), n_rounds, len(corners), generator=generator).argsort(dim=2)
+    corner_of = dealt.reshape(len(slices), -1)[:, : settings.n_patches_per_slice].reshape(-1)
+    slice_of = torch.tensor(slices).repeat_interleave(settings.n_patches_per_slice)
+    order = torch.randperm(len(slice_of), generator=generator)
+    for i in range(n_steps_per_epoch(len(slices), settings)):
+        batch = order[i * settings.batch_size : (i + 1) * settings.batch_size]
+        yield slice_of[batch], corners[corner_of[batch]]
+
+
+def seeded_generator(purpose: str, *numbers: int, device: str = "cpu") -> torch.Generator:
+    """A generator of its own for each purpose and number (seed, epoch): nothing to save for an exact resume."""
+    digest = hashlib.sha256(f"{purpose}/{numbers}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,0 +1,256 @@
+"""Everything that decides what a training run produces, as data; the paper's recipe is the default.
+
+TrainingSettings     what is learned and how: its content hash goes into the pool's manifest
+AugmentSettings      how patches are varied (tune.augment)
+Resources            where it runs: never changes what is learned, so it is in no hash
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pool.errors import SettingsError
+from pool.networks import NetworkSpec
+from pool.patches import PatchGrid
+from tune.losses import LOSSES
+
+SCHEDULES = ("halving", "cosine")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Ranges of the augmentation. The defaults are the paper's (Yalcinkaya et al. 2024, Appendix A, and Methods).
+
+    The paper names additive noise, contrast and coil-sensitivity modulation without figures; ours are stated here.
+
+    Raises:
+        SettingsError: a range the wrong way round, a probability outside [0, 1], a factor that is not positive.
+    """
+
+    rotation_deg: float = 60.0
+    """Rotation about the slice's centre, uniform in +- this [degrees]."""
+    shear_deg: float = 10.0
+    """Shear angle, uniform in +- this [degrees]."""
+    translation_px: float = 2.0
+    """Translation along rows and columns, uniform in +- this [pixels]."""
+    scale: tuple[float, float] = (0.8, 1.2)
+    """Uniform scaling; above 1 enlarges the heart."""
+    flat_field_p: float = 0.5
+    """Probability of a flat-field correction (MATLAB's `imflatfield`)."""
+    flat_field_sigma_px: tuple[float, float] = (0.0, 5.0)
+    """Standard deviation of the Gaussian that estimates the shading [pixels]."""
+    gamma_p: float = 0.5
+    """Probability of a gamma correction."""
+    gamma: tuple[float, float] = (0.5, 1.5)
+    """Exponent of the gamma correction."""
+    contrast: tuple[float, float] = (0.7, 1.3)
+    """Factor on all intensities; results above 1 are kept, as a curve cut off at 1 would look like saturation."""
+    noise_sd: tuple[float, float] = (0.0, 0.02)
+    """Standard deviation of additive Gaussian noise, in units of the [0, 1] intensity range."""
+    coil_log_range: float = 0.5
+    """Largest |log gain| of the coil-sensitivity map over the slice; 0 leaves the slice alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "flat_field_sigma_px", "gamma", "contrast", "noise_sd"):
+            low, high = getattr(self, name)
+            least = 0.0 if name in ("flat_field_sigma_px", "noise_sd") else 1e-3
+            if not least <= low <= high < float("inf"):
+                raise SettingsError("augmentation", f"{name} must rise from at least {least:g}", f"{low} to {high}")
+        for name in ("flat_field_p", "gamma_p"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SettingsError("augmentation", f"{name} is a probability from 0 to 1", repr(getattr(self, name)))
+        for name, most in (
+            ("rotation_deg", 180.0),
+            ("shear_deg", 60.0),
+            ("translation_px", 64.0),
+            ("coil_log_range", 3.0),
+        ):
+            if not 0.0 <= getattr(self, name) <= most:
+                raise SettingsError("augmentation", f"{name} must lie from 0 to {most:g}", repr(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """A training run of all seeds. The defaults are the paper's recipe (Methods, Appendices A and B).
+
+    Raises:
+        SettingsError: a value that makes no sense, with what would.
+    """
+
+    network: NetworkSpec = field(default_factory=lambda: NetworkSpec(width=64, n_poolings=4))
+    """Kind and size of every member."""
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """One training run a seed; the seed decides initialisation, order of the patches and augmentation."""
+    n_checkpoints: int = 10
+    """Members taken from each seed."""
+    least_validation_dice: float = 0.87
+    """Validation Dice that a checkpoint needs to become a member."""
+    patch_px: int = 64
+    """Rows and columns of a patch."""
+    stride_px: int = 32
+    """Stride of the grid that training patches are taken from: 9 positions a slice."""
+    n_patches_per_slice: int = 360
+    """Patches drawn from every training slice in an epoch: 9 positions x 40 augmentations in the paper."""
+    batch_size: int = 128
+    """Patches of a step."""
+    n_epochs: int = 15
+    """Most epochs."""
+    patience_epochs: int = 5
+    """Stop after this many epochs without a better validation Dice; 0 never stops early."""
+    learning_rate: float = 5e-4
+    """Highest learning rate of Adam."""
+    schedule: str = "halving"
+    """`halving`: halved every `halving_epochs`; `cosine`: falls to 0 along a half cosine."""
+    halving_epochs: int = 2
+    """Epochs between two halvings; used by `halving`, ignored by `cosine`."""
+    n_warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW); 0 is plain Adam."""
+    loss: str = "cross-entropy"
+    """One of `tune.losses.LOSSES`."""
+    augment: AugmentSettings | None = field(default_factory=AugmentSettings)
+    """Ranges of the augmentation; None trains on the patches as they are."""
+    validation_share: float = 10 / 85
+    """Share of the subjects held out for validation: 10 of 85 in the paper."""
+    split_seed: int = 0
+    """Seed of the split into training and validation subjects, the same for all members."""
+    n_validation_slices: int | None = None
+    """Most validation slices that are swept after an epoch, spread evenly over them; None takes all."""
+    validation_stride_px: int = 16
+    """Stride of the validation sweep; 16 is the mask's."""
+    precision: str = "auto"
+    """Arithmetic of the forward pass: `float32`, `bfloat16`, or `auto`: bfloat16 where it is computed natively."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise SettingsError("training", "seeds must be different numbers of at least 0", str(list(self.seeds)))
+        limits = {
+            "n_checkpoints": (1, 1000),
+            "n_patches_per_slice": (1, 100_000),
+            "batch_size": (2, 65_536),
+            "n_epochs": (1, 10_000),
+            "patience_epochs": (0, 10_000),
+            "halving_epochs": (1, 10_000),
+            "n_warmup_steps": (0, 10_000_000),
+            "least_validation_dice": (0.0, 1.0),
+            "weight_decay": (0.0, 1.0),
+        }
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise SettingsError("training", f"{name} must lie from {least} to {most}", repr(getattr(self, name)))
+        if self.n_checkpoints > self.n_epochs:
+            raise SettingsError(
+                "training",
+                "every epoch gives one checkpoint, so n_checkpoints cannot exceed n_epochs",
+                f"{self.n_checkpoints} checkpoints of {self.n_epochs} epochs",
+                "Train longer or ask for fewer checkpoints.",
+            )
+        if not 0.0 < self.learning_rate <= 1.0:
+            raise SettingsError("training", "learning_rate must be above 0 and at most 1", repr(self.learning_rate))
+        if not 0.0 < self.validation_share < 1.0:
+            raise SettingsError("training", "validation_share must lie between 0 and 1", repr(self.validation_share))
+        if self.n_validation_slices is not None and self.n_validation_slices < 1:
+            raise SettingsError("training", "n_validation_slices must be at least 1", repr(self.n_validation_slices))
+        for name, known in (("schedule", SCHEDULES), ("loss", tuple(LOSSES)), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise SettingsError("training", f"{name} must be one of {', '.join(known)}", repr(getattr(self, name)))
+        if self.patch_px % 2**self.network.n_poolings:
+            raise SettingsError(
+                "training",
+                f"patch_px must be a multiple of {2**self.network.n_poolings} for this network",
+                str(self.patch_px),
+            )
+        for stride_px in (self.stride_px, self.validation_stride_px):
+            PatchGrid(patch_px=self.patch_px, stride_px=stride_px)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> TrainingSettings:
+        """The paper's recipe: 50 members of width 64."""
+        return cls(**changes)
+
+    @classmethod
+    def quick(cls, **changes: Any) -> TrainingSettings:
+        """Six compact members in under three minutes on two CPU cores: the demonstration, not the paper.
+
+        Departures from the paper: the compact network; few, small batches under one cosine instead of 137,160 patches
+        an epoch; a stricter learning-rate peak; 3 checkpoints of 2 seeds with a low floor; validation on few slices at
+        stride 32; no flat-field correction, whose cost buys nothing at this length.
+        """
+        preset: dict[str, Any] = {
+            "network": NetworkSpec(width=16, n_poolings=3),
+            "seeds": (1, 2),
+            "n_checkpoints": 3,
+            "least_validation_dice": 0.3,
+            "n_patches_per_slice": 2,
+            "batch_size": 16,
+            "n_epochs": 6,
+            "patience_epochs": 0,
+            "learning_rate": 3e-3,
+            "schedule": "cosine",
+            "n_warmup_steps": 30,
+            "weight_decay": 1e-4,
+            "augment": AugmentSettings(flat_field_p=0.0),
+            "n_validation_slices": 24,
+            "validation_stride_px": 32,
+        }
+        return cls(**(preset | changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON-ready fields."""
+        return dict(json.loads(json.dumps(asdict(self))))
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> TrainingSettings:
+        """The settings from JSON fields; unknown fields are refused, never dropped."""
+        try:
+            augment = fields.get("augment")
+            ranges = {name: _as_tuple(value) for name, value in augment.items()} if augment is not None else None
+            values = {name: _as_tuple(value) for name, value in fields.items()}
+            values["network"] = NetworkSpec.from_dict(fields["network"])
+            values["augment"] = AugmentSettings(**ranges) if ranges is not None else None
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise SettingsError("training settings", "have unknown or missing fields", str(error)) from error
+
+    def sha256(self) -> str:
+        """Hash of the settings; goes into the manifest and into MLflow."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+PRESETS = {"paper": TrainingSettings.paper, "quick": TrainingSettings.quick}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where the trials run. Never part of a hash: a pool is the same wherever it was trained.
+
+    Raises:
+        SettingsError: a trial without a CPU, or negative GPUs.
+    """
+
+    cpus_per_trial: float = 1.0
+    """CPU cores of one trial; also its number of torch threads."""
+    gpus_per_trial: float = 0.0
+    """GPUs of one trial; a fraction shares one GPU between trials. Above 0 the trial trains on CUDA."""
+    address: str | None = None
+    """Address of a running Ray cluster; None starts a local one on loopback."""
+    n_retries: int = 2
+    """How often a trial that died is taken up again from its last checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_trial <= 0 or self.gpus_per_trial < 0 or self.n_retries < 0:
+            raise SettingsError(
+                "resources",
+                "a trial needs CPUs above 0, GPUs and retries of at least 0",
+                f"{self.cpus_per_trial:g} CPUs, {self.gpus_per_trial:g} GPUs, {self.n_retries} retries",
+            )
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

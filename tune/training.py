@@ -1,0 +1,239 @@
+"""Training of one seed in plain torch: no Ray, no MLflow. Exact to resume: the same bits as if never stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pool.errors import SettingsError
+from pool.evaluation.overlap import dice
+from pool.networks import build_network
+from pool.shapes import MYOCARDIUM
+from pool.sweep import SweepSettings, sweep
+from tune.augment import augment_patches, cut_patches
+from tune.errors import TrainingError
+from tune.losses import LOSSES
+from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
+from tune.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch came to."""
+
+    seed: int
+    epoch: int
+    """From 1."""
+    train_loss: float
+    """Mean loss of the epoch's batches."""
+    validation_dice: float
+    """Mean myocardial Dice of the validation slices, whole slices, in [0, 1]."""
+    learning_rate: float
+    """At the last step."""
+    n_patches_per_s: float
+    """Training patches a second, validation not counted."""
+    training_s: float
+    """Time of the training steps [s]."""
+    validation_s: float
+    """Time of the validation [s]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """How far an epoch has come; for display only."""
+
+    epoch: int
+    n_steps_done: int
+    """Steps of the whole training, this epoch's included."""
+    n_steps: int
+    """Steps of the whole training if it does not stop early."""
+    train_loss: float
+    """Mean loss of this epoch so far."""
+
+
+class SeedTraining:
+    """The training of one seed, epoch by epoch.
+
+    Args:
+        settings: the recipe.
+        seed: decides initialisation, order of the patches and augmentation.
+        samples: labelled slices, in the memory of `device`.
+        split: which slices train and which validate.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        SettingsError: too few slices for a batch, or another number of frames than the network takes.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, seed: int, samples: Samples, split: Split, device: str = "cpu"
+    ) -> None:
+        if samples.n_frames != settings.network.n_frames:
+            found = str(samples.n_frames)
+            raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", found)
+        self.settings, self.seed, self.samples, self.split, self.device = settings, seed, samples, split, device
+        self.epoch = 0
+        self.best_dice = -1.0
+        self.best_epoch = 0
+        network = build_network(settings.network, seeded_generator("initialise", seed))
+        self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.n_steps_per_epoch = n_steps_per_epoch(len(split.training), settings)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or the validation Dice has not improved for too long."""
+        patience = self.settings.patience_epochs
+        stale = patience > 0 and self.epoch - self.best_epoch >= patience
+        return self.epoch >= self.settings.n_epochs or stale
+
+    def epochs(self, on_step: Callable[[StepProgress], None] | None = None) -> Iterator[EpochReport]:
+        """Train epoch by epoch until `finished`; the caller saves between two epochs.
+
+        Raises:
+            TrainingError: the loss is no longer a finite number.
+        """
+        while not self.finished:
+            yield self._run_epoch(on_step)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the network's weights on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """Everything an exact resume needs: tensors and plain numbers only, safe to load with `weights_only=True`."""
+        return {
+            "identity": self._identity(),
+            "network": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "best_dice": self.best_dice,
+            "best_epoch": self.best_epoch,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`.
+
+        Raises:
+            TrainingError: the state belongs to other settings, data or another seed.
+        """
+        if state["identity"] != self._identity():
+            raise TrainingError(
+                f"seed {self.seed}",
+                "can resume only with the settings and data it was started with",
+                "a checkpoint of another training",
+                "Use another storage folder.",
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.best_dice, self.best_epoch = state["epoch"], state["best_dice"], state["best_epoch"]
+
+    def _identity(self) -> str:
+        return f"seed {self.seed}, settings {self.settings.sha256()}, data {self.samples.data_sha256}"
+
+    def _run_epoch(self, on_step: Callable[[StepProgress], None] | None) -> EpochReport:
+        epoch, settings, started = self.epoch + 1, self.settings, time.perf_counter()
+        loss_of = LOSSES[settings.loss]
+        order = seeded_generator("order", self.seed, epoch)
+        augmentation = seeded_generator("augment", self.seed, epoch, device=self.device)
+        self.network.train()
+        loss_sum, rate, n_steps = torch.zeros((), device=self.device), 0.0, 0
+        for indices, corners in draw_batches(self.split.training, settings, self.samples.image_px, order):
+            rate = learning_rate(settings, self.epoch * self.n_steps_per_epoch + n_steps, self.n_steps_per_epoch)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            patches, labels = self._cut(indices, corners, augmentation)
+            with autocast(settings.precision, self.device):
+                logits = self.network(patches.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(logits, labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            loss_sum += loss.detach()
+            n_steps += 1
+            done = self.epoch * self.n_steps_per_epoch + n_steps
+            if on_step is not None and (self.device == "cpu" or n_steps % 50 == 0):  # reading the loss makes a GPU wait
+                total = settings.n_epochs * self.n_steps_per_epoch
+                on_step(StepProgress(epoch, done, total, float(loss_sum) / n_steps))
+        train_loss = float(loss_sum) / n_steps
+        if not math.isfinite(train_loss):
+            raise TrainingError(
+                f"seed {self.seed}, epoch {epoch}",
+                "the loss must stay finite",
+                str(train_loss),
+                "Lower the learning rate.",
+            )
+        training_s = time.perf_counter() - started
+        validation_dice = self._validate()
+        self.epoch = epoch
+        if validation_dice > self.best_dice:
+            self.best_dice, self.best_epoch = validation_dice, epoch
+        return EpochReport(
+            seed=self.seed,
+            epoch=epoch,
+            train_loss=train_loss,
+            validation_dice=validation_dice,
+            learning_rate=rate,
+            n_patches_per_s=n_steps * settings.batch_size / training_s,
+            training_s=training_s,
+            validation_s=time.perf_counter() - started - training_s,
+        )
+
+    def _cut(
+        self, indices: torch.Tensor, corners: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        indices, corners = indices.to(self.device), corners.to(self.device)
+        frames, labels = self.samples.gather(indices)
+        if self.settings.augment is None:
+            return cut_patches(frames, labels, corners, self.settings.patch_px)
+        return augment_patches(frames, labels, corners, self.settings.patch_px, self.settings.augment, generator)
+
+    def _validate(self) -> float:
+        settings = self.settings
+        self.network.eval()
+        grid = SweepSettings(settings.patch_px, settings.validation_stride_px, settings.validation_stride_px)
+        scores = []
+        for i in self.split.validation:
+            with autocast(settings.precision, self.device):
+                maps = sweep(self.network, self.samples.frames_of(i).float().cpu().numpy(), grid)
+            assert maps is not None  # only `keep_going` makes a sweep return None
+            scores.append(dice(maps.mask, self.samples.labels[i].cpu().numpy() == MYOCARDIUM))
+        return float(np.mean(scores))
+
+
+def learning_rate(settings: TrainingSettings, n_steps_done: int, n_steps_per_epoch: int) -> float:
+    """Learning rate of the next step: a pure function of how many steps were done."""
+    warmup = min(1.0, (n_steps_done + 1) / settings.n_warmup_steps) if settings.n_warmup_steps else 1.0
+    if settings.schedule == "cosine":
+        share = n_steps_done / (settings.n_epochs * n_steps_per_epoch)
+        return settings.learning_rate * warmup * 0.5 * (1.0 + math.cos(math.pi * share))
+    n_halvings = (n_steps_done // n_steps_per_epoch) // settings.halving_epochs
+    return float(settings.learning_rate * warmup * 0.5**n_halvings)
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """What `auto` means on a device: bfloat16 where it is computed natively; emulated it is ten times slower."""
+    if precision != "auto":
+        return precision
+    if device != "cpu":
+        return "bfloat16"
+    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 has none
+    return "bfloat16" if features.get("amx_bf16") or features.get("avx512_bf16") else "float32"
+
+
+def autocast(precision: str, device: str) -> AbstractContextManager[Any]:
+    """Autocasting to bfloat16, or none."""
+    return torch.autocast(device, torch.bfloat16, enabled=resolve_precision(precision, device) == "bfloat16")
