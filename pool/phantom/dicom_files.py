@@ -1,46 +1,24 @@
-"""Phantom studies as classic single-frame DICOM files; shares nothing with the reader."""
+"""Phantom studies as DICOM files, in the dialects of the manufacturers; shares nothing with the reader."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pool.errors import OutputError, SettingsError
+from pool.phantom.dicom_classic import write_ge, write_philips, write_siemens
+from pool.phantom.dicom_enhanced import write_siemens_xa
 from pool.phantom.study import PhantomStudy
 
-if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
-
-STUDY_DATE = "20200102"
-"""Date of every phantom study."""
-START_S = 10 * 3600
-"""Time of day of the first frame [s]."""
-MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
-SOFTWARE = "phantom"
-FILE_META_VERSION_UID = "2.25.305828488182831875890203105390285383140"
-"""Implementation class UID of the files."""
-
-
-def uid(*parts: object) -> str:
-    """A UID that depends on its arguments alone (2.25 and a 128-bit number, PS3.5 B.2)."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds since midnight as DICOM's TM, with microseconds."""
-    microseconds = round(seconds * 1e6)
-    whole, fraction = divmod(microseconds, 1_000_000)
-    return f"{whole // 3600:02d}{whole // 60 % 60:02d}{whole % 60:02d}.{fraction:06d}"
-
-
-def decimal(value: float) -> str:
-    """A number as DICOM's DS, at most 16 characters."""
-    return f"{value:.10g}"[:16]
+DIALECTS: dict[str, Callable[[PhantomStudy, Path], list[Path]]] = {
+    "siemens": write_siemens,
+    "ge": write_ge,
+    "philips": write_philips,
+    "siemens-xa": write_siemens_xa,
+}
+"""Writers by dialect: three classic ones, and Siemens' enhanced multi-frame files."""
 
 
 def write_dicom_study(study: PhantomStudy, out_dir: str | Path, dialect: str = "siemens") -> list[Path]:
@@ -86,127 +64,3 @@ def write_truth(study: PhantomStudy, out_dir: str | Path) -> Path:
         stress=np.array(study.stress),
     )
     return path
-
-
-def common_fields(study: PhantomStudy) -> dict[str, Any]:
-    """Patient, study, frame of reference and equipment, alike in every file of a study."""
-    name = f"PHANTOM^{study.preset_name.upper()}^{study.seed}"
-    maker, _, model = study.scan.scanner.partition(" ")
-    return {
-        "PatientName": name,
-        "PatientID": f"PHANTOM-{study.preset_name}-{study.seed}",
-        "PatientBirthDate": "19600101",
-        "PatientSex": "O",
-        "PatientAge": "060Y",
-        "PatientWeight": "75",
-        "StudyInstanceUID": uid("study", study.preset_name, study.seed),
-        "StudyDate": STUDY_DATE,
-        "StudyTime": clock(START_S - 600),
-        "StudyID": str(study.seed % 10**8),
-        "AccessionNumber": "",
-        "ReferringPhysicianName": "",
-        "StudyDescription": "PHANTOM cardiac perfusion",
-        "FrameOfReferenceUID": uid("frame of reference", study.preset_name, study.seed),
-        "PositionReferenceIndicator": "",
-        "Manufacturer": {"Siemens": "SIEMENS", "GE": "GE MEDICAL SYSTEMS"}.get(maker, maker.upper()),
-        "ManufacturerModelName": model or maker,
-        "SoftwareVersions": SOFTWARE,
-        "InstitutionName": "PHANTOM",
-        "Modality": "MR",
-        "BodyPartExamined": "HEART",
-        "PatientPosition": "HFS",
-    }
-
-
-def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid: str, series_uid: str) -> FileDataset:
-    """One frame of one slice as an MR Image Storage file, without the dialect's times and numbers."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(MR_IMAGE_STORAGE)
-    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(FILE_META_VERSION_UID)
-    file = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    series, scan = study.series, study.scan
-    assert series.geometry is not None  # a phantom study always has it
-    assert series.pixel_spacing_mm is not None  # as it has this
-    geometry = series.geometry[slice_index]
-    pixels = series.frames[slice_index, frame].astype("<u2")
-    fields = common_fields(study) | {
-        "SOPClassUID": MR_IMAGE_STORAGE,
-        "SOPInstanceUID": instance_uid,
-        "SeriesInstanceUID": series_uid,
-        "SeriesDate": STUDY_DATE,
-        "AcquisitionDate": STUDY_DATE,
-        "ContentDate": STUDY_DATE,
-        "ImagePositionPatient": [decimal(v) for v in geometry.position_mm],
-        "ImageOrientationPatient": [decimal(v) for v in geometry.orientation],
-        "SliceLocation": decimal(float(np.dot(geometry.normal, geometry.position_mm))),
-        "SliceThickness": decimal(scan.thickness_mm),
-        "PixelSpacing": [decimal(v) for v in series.pixel_spacing_mm],
-        "Rows": pixels.shape[0],
-        "Columns": pixels.shape[1],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 12,
-        "HighBit": 11,
-        "PixelRepresentation": 0,
-        "SmallestImagePixelValue": int(pixels.min()),
-        "LargestImagePixelValue": int(pixels.max()),
-        "WindowCenter": decimal(float(pixels.max()) / 2),
-        "WindowWidth": decimal(float(max(pixels.max(), 1))),
-        "ScanningSequence": ["GR", "IR"],
-        "SequenceVariant": ["SP", "MP"] if scan.readout == "flash" else ["SS", "MP"],
-        "ScanOptions": "CG",
-        "MRAcquisitionType": "2D",
-        "RepetitionTime": decimal(scan.tr_ms),
-        "EchoTime": decimal(scan.te_ms),
-        "InversionTime": decimal(scan.ti_ms),
-        "FlipAngle": decimal(scan.flip_deg),
-        "MagneticFieldStrength": decimal(scan.field_t),
-        "ImagingFrequency": decimal(42.577 * scan.field_t),
-        "ImagedNucleus": "1H",
-        "EchoTrainLength": "1",
-        "NumberOfAverages": "1",
-        "HeartRate": str(round(scan.heart_rate_bpm)),
-        "ContrastBolusAgent": "phantom",
-    }
-    for keyword, value in fields.items():
-        setattr(file, keyword, value)
-    file.PixelData = pixels.tobytes()
-    file["PixelData"].VR = "OW"
-    return file
-
-
-def _write_siemens(study: PhantomStudy, folder: Path) -> list[Path]:
-    """Siemens classic: one series a slice; AcquisitionTime, ContentTime, InstanceNumber rise, TriggerTime stays."""
-    series, paths = study.series, []
-    state = "stress" if study.stress else "rest"
-    for i, name in enumerate(series.slice_names):
-        series_uid = uid("series", study.preset_name, study.seed, i)
-        for t in range(series.n_frames):
-            instance_uid = uid("image", "siemens", study.preset_name, study.seed, i, t, series.n_frames)
-            file = classic_file(study, i, t, instance_uid, series_uid)
-            at_s = START_S + float(series.times_s[i, t])
-            file.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
-            file.SeriesNumber = str(20 + i)
-            file.SeriesTime = clock(START_S + float(series.times_s[i, 0]))
-            file.SeriesDescription = f"PHANTOM {state} perfusion {name}"
-            file.ProtocolName = f"{state} perfusion"
-            file.SequenceName = "*tfl2d1_60" if study.scan.readout == "flash" else "*tfi2d1_60"
-            file.AcquisitionTime = clock(at_s)
-            file.ContentTime = clock(at_s + 0.0025)
-            file.AcquisitionNumber = str(t + 1)
-            file.InstanceNumber = str(t + 1)
-            file.TriggerTime = decimal(120.0 + 200.0 * i)
-            path = folder / f"{name}-{t + 1:04d}.dcm"
-            file.save_as(path, enforce_file_format=True)
-            paths.append(path)
-    return paths
-
-
-DIALECTS: dict[str, Callable[[PhantomStudy, Path], list[Path]]] = {"siemens": _write_siemens}
-"""Writers by dialect."""

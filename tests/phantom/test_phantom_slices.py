@@ -24,14 +24,14 @@ def make(name: str, n: int = 6, seed: int = 1) -> LabelledSlices:
 
 @pytest.fixture(scope="module")
 def broad() -> LabelledSlices:
-    return make("broad", 30, 11)
+    return make("broad", 15, 11)
 
 
 def test_slices_look_like_prepared_ones(broad: LabelledSlices) -> None:
-    assert broad.frames.shape == (30, 30, 128, 128)
+    assert broad.frames.shape == (15, 30, 128, 128)
     assert broad.frames.dtype == torch.float32
-    assert torch.equal(broad.frames.amin((1, 2, 3)), torch.zeros(30))
-    assert torch.equal(broad.frames.amax((1, 2, 3)), torch.ones(30))
+    assert torch.equal(broad.frames.amin((1, 2, 3)), torch.zeros(15))
+    assert torch.equal(broad.frames.amax((1, 2, 3)), torch.ones(15))
     assert set(broad.labels.unique().tolist()) == {0, 1, 2}
     assert broad.level_names[:4] == ("base", "mid", "apex", "base")
     assert broad.subject.tolist()[:7] == [0, 0, 0, 1, 1, 1, 2]
@@ -45,7 +45,7 @@ def test_the_heart_lies_in_the_middle_of_the_crop(broad: LabelledSlices) -> None
 
 
 def test_expert_contours_lie_inside_the_anatomical_wall() -> None:
-    made = make("exD-1", 30, 2)
+    made = make("exD-1", 12, 2)
     expert, wall = made.labels == 1, made.anatomical_labels == 1
     inside = (expert & wall).sum() / expert.sum()
     assert float(inside) > 0.97

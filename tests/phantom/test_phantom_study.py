@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pool.errors import OutputError, SettingsError
-from pool.phantom.dicom_files import write_dicom_study, write_truth
+from pool.phantom.dicom_files import DIALECTS, write_dicom_study, write_truth
 from pool.phantom.presets import get_preset
 from pool.phantom.study import PhantomStudy, make_study
 from pool.phantom.study_files import write_studies
@@ -95,11 +95,46 @@ def test_siemens_files_say_what_the_scanner_says(study: PhantomStudy, tmp_path: 
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy is not installed")
-@pytest.mark.parametrize("dialect", ["siemens"])
+@pytest.mark.parametrize("dialect", list(DIALECTS))
 def test_files_are_valid_dicom(study: PhantomStudy, tmp_path: Path, dialect: str) -> None:
     path = write_dicom_study(study, tmp_path / "dicom", dialect)[0]
     verdict = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
     assert "Error" not in verdict, verdict
+
+
+def test_ge_files_hide_their_times_in_the_trigger_time(study: PhantomStudy, tmp_path: Path) -> None:
+    import pydicom
+
+    files = [pydicom.dcmread(p) for p in write_dicom_study(study, tmp_path / "ge", "ge")]
+    assert len({f.AcquisitionTime for f in files}) == 3
+    assert {f.AcquisitionNumber for f in files} == {0}
+    assert files[0].MagneticFieldStrength == 30000
+    assert "TemporalPositionIdentifier" not in files[0]
+    assert not Path(files[0].filename or "").suffix
+    trigger = [float(f.TriggerTime) for f in files[:N_FRAMES]]
+    assert trigger[0] == 769.0
+    assert np.allclose(np.diff(trigger) / 1000, np.diff(study.series.times_s[0]), atol=1e-5)
+
+
+def test_philips_files_scale_their_pixels(study: PhantomStudy, tmp_path: Path) -> None:
+    import pydicom
+
+    files = [pydicom.dcmread(p) for p in write_dicom_study(study, tmp_path / "philips", "philips")]
+    assert [f.TemporalPositionIdentifier for f in files[:3]] == [1, 2, 3]
+    file = files[N_FRAMES + 4]
+    seen = file.pixel_array * float(file.RescaleSlope) + float(file.RescaleIntercept)
+    assert np.abs(seen - study.series.frames[1, 4]).max() <= float(file.RescaleSlope) / 2
+
+
+def test_enhanced_files_hold_a_slice_each(study: PhantomStudy, tmp_path: Path) -> None:
+    import pydicom
+
+    files = [pydicom.dcmread(p) for p in write_dicom_study(study, tmp_path / "xa", "siemens-xa")]
+    assert len(files) == 3
+    assert np.array_equal(files[2].pixel_array, study.series.frames[2].astype(np.uint16))
+    content = [f.FrameContentSequence[0] for f in files[2].PerFrameFunctionalGroupsSequence]
+    assert [c.TemporalPositionIndex for c in content] == list(range(1, N_FRAMES + 1))
+    assert all(a.FrameAcquisitionDateTime < b.FrameAcquisitionDateTime for a, b in itertools.pairwise(content))
 
 
 def test_files_depend_on_the_seed_alone(study: PhantomStudy, tmp_path: Path) -> None:

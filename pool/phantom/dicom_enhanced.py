@@ -1,0 +1,267 @@
+"""Enhanced multi-frame MR files as Siemens XA writes them: one file a slice, one functional group a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, uid
+from pool.phantom.study import PhantomStudy
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+FRAME_DURATION_MS = 120.0
+"""Duration of one frame's readout [ms]."""
+
+
+def _item(**fields: Any) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    for keyword, value in fields.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    return _item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+
+
+def _moment(seconds: float) -> str:
+    """Seconds since midnight of the study's day as DICOM's DT."""
+    return STUDY_DATE + clock(seconds)
+
+
+def write_siemens_xa(study: PhantomStudy, folder: Path) -> list[Path]:
+    """One Enhanced MR Image file a slice (PS3.3 A.36.2); times are FrameAcquisitionDateTime."""
+    paths = []
+    for i, name in enumerate(study.series.slice_names):
+        path = folder / f"{name}.dcm"
+        _enhanced_file(study, i).save_as(path, enforce_file_format=True)
+        paths.append(path)
+    return paths
+
+
+def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
+    series, scan = study.series, study.scan
+    instance_uid = uid("image", "siemens-xa", study.preset_name, study.seed, slice_index, series.n_frames)
+    organisation = uid("dimensions", study.preset_name, study.seed, slice_index)
+    file = empty_file(ENHANCED_MR_IMAGE_STORAGE, instance_uid)
+    pixels = series.frames[slice_index].astype("<u2")
+    state = "stress" if study.stress else "rest"
+    start = _moment(START_S + float(series.times_s[slice_index, 0]))
+    fields = common_fields(study) | {
+        "SOPClassUID": ENHANCED_MR_IMAGE_STORAGE,
+        "SOPInstanceUID": instance_uid,
+        "SeriesInstanceUID": uid("series", "siemens-xa", study.preset_name, study.seed, slice_index),
+        "SeriesDate": STUDY_DATE,
+        "SeriesTime": start[8:],
+        "SeriesNumber": str(20 + slice_index),
+        "SeriesDescription": f"PHANTOM {state} perfusion {series.slice_names[slice_index]}",
+        "ProtocolName": f"{state} perfusion",
+        "ContentDate": STUDY_DATE,
+        "ContentTime": start[8:],
+        "AcquisitionDateTime": start,
+        "AcquisitionDuration": float(1000 * (series.times_s[slice_index, -1] - series.times_s[slice_index, 0])),
+        "AcquisitionNumber": "1",
+        "InstanceNumber": "1",
+        "DeviceSerialNumber": "0",
+        "ImageType": ["ORIGINAL", "PRIMARY", "PERFUSION", "NONE"],
+        "ContentQualification": "RESEARCH",
+        "BurnedInAnnotation": "NO",
+        "LossyImageCompression": "00",
+        "PresentationLUTShape": "IDENTITY",
+        "PixelPresentation": "MONOCHROME",
+        "VolumetricProperties": "VOLUME",
+        "VolumeBasedCalculationTechnique": "NONE",
+        "ComplexImageComponent": "MAGNITUDE",
+        "AcquisitionContrast": "PERFUSION",
+        "ResonantNucleus": "1H",
+        "KSpaceFiltering": "NONE",
+        "MagneticFieldStrength": scan.field_t,
+        "ApplicableSafetyStandardAgency": "IEC",
+        "PulseSequenceName": "*tfl2d1" if scan.readout == "flash" else "*tfi2d1",
+        "MRAcquisitionType": "2D",
+        "EchoPulseSequence": "GRADIENT",
+        "MultiPlanarExcitation": "NO",
+        "PhaseContrast": "NO",
+        "TimeOfFlightContrast": "NO",
+        "SteadyStatePulseSequence": "NONE" if scan.readout == "flash" else "FREE_PRECESSION",
+        "EchoPlanarPulseSequence": "NO",
+        "SaturationRecovery": "YES",
+        "SpectrallySelectedSuppression": "NONE",
+        "OversamplingPhase": "NONE",
+        "GeometryOfKSpaceTraversal": "RECTILINEAR",
+        "SegmentedKSpaceTraversal": "SINGLE",
+        "RectilinearPhaseEncodeReordering": "LINEAR",
+        "NumberOfKSpaceTrajectories": 1,
+        "CardiacSynchronizationTechnique": "PROSPECTIVE",
+        "CardiacSignalSource": "ECG",
+        "CardiacRRIntervalSpecified": 60000.0 / scan.heart_rate_bpm,
+        "CardiacBeatRejectionTechnique": "NONE",
+        "LowRRValue": None,
+        "HighRRValue": None,
+        "IntervalsAcquired": None,
+        "IntervalsRejected": None,
+        "RespiratoryMotionCompensationTechnique": "NONE",
+        "BulkMotionCompensationTechnique": "NONE",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "Rows": pixels.shape[1],
+        "Columns": pixels.shape[2],
+        "NumberOfFrames": str(series.n_frames),
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+    }
+    del fields["BodyPartExamined"]  # the anatomic region's code takes its place
+    for keyword, value in fields.items():
+        setattr(file, keyword, value)
+    file.AcquisitionContextSequence = []
+    file.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=organisation)]
+    file.DimensionIndexSequence = [
+        _item(
+            DimensionOrganizationUID=organisation,
+            DimensionIndexPointer=pointer,
+            FunctionalGroupPointer=0x00209111,
+            DimensionDescriptionLabel=label,
+        )
+        for pointer, label in (
+            (0x00209056, "Stack ID"),
+            (0x00209057, "In-Stack Position Number"),
+            (0x00209128, "Temporal Position Index"),
+        )
+    ]
+    file.SharedFunctionalGroupsSequence = [_shared_groups(study, slice_index)]
+    file.PerFrameFunctionalGroupsSequence = [_frame_groups(study, slice_index, t) for t in range(series.n_frames)]
+    file.PixelData = pixels.tobytes()
+    file["PixelData"].VR = "OW"
+    return file
+
+
+def _shared_groups(study: PhantomStudy, slice_index: int) -> Dataset:
+    """Functional groups that all frames of a slice share (PS3.3 C.8.13)."""
+    series, scan = study.series, study.scan
+    assert series.geometry is not None  # a phantom study always has it
+    assert series.pixel_spacing_mm is not None  # as it has this
+    n_rows, n_cols = series.frames.shape[2:]
+    heart = _code("80891009", "SCT", "Heart")
+    flash = scan.readout == "flash"
+    return _item(
+        MRImageFrameTypeSequence=[
+            _item(
+                FrameType=["ORIGINAL", "PRIMARY", "PERFUSION", "NONE"],
+                PixelPresentation="MONOCHROME",
+                VolumetricProperties="VOLUME",
+                VolumeBasedCalculationTechnique="NONE",
+                ComplexImageComponent="MAGNITUDE",
+                AcquisitionContrast="PERFUSION",
+            )
+        ],
+        PixelMeasuresSequence=[_item(PixelSpacing=list(series.pixel_spacing_mm), SliceThickness=scan.thickness_mm)],
+        PlaneOrientationSequence=[
+            _item(ImageOrientationPatient=[f"{v:.10g}"[:16] for v in series.geometry[slice_index].orientation])
+        ],
+        FrameAnatomySequence=[_item(FrameLaterality="U", AnatomicRegionSequence=[heart])],
+        PixelValueTransformationSequence=[_item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")],
+        FrameVOILUTSequence=[_item(WindowCenter="1000", WindowWidth="2000")],
+        MRTimingAndRelatedParametersSequence=[
+            _item(
+                RepetitionTime=scan.tr_ms,
+                FlipAngle=scan.flip_deg,
+                EchoTrainLength=1,
+                RFEchoTrainLength=1,
+                GradientEchoTrainLength=1,
+                SpecificAbsorptionRateSequence=[
+                    _item(SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=0.5)
+                ],
+                GradientOutputType="DB_DT",
+                GradientOutput=50.0,
+                OperatingModeSequence=[
+                    _item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL"),
+                    _item(OperatingModeType="RF", OperatingMode="IEC_NORMAL"),
+                    _item(OperatingModeType="GRADIENT", OperatingMode="IEC_NORMAL"),
+                ],
+            )
+        ],
+        MRFOVGeometrySequence=[
+            _item(
+                InPlanePhaseEncodingDirection="COLUMN",
+                MRAcquisitionFrequencyEncodingSteps=n_cols,
+                MRAcquisitionPhaseEncodingStepsInPlane=n_rows,
+                PercentSampling=100.0,
+                PercentPhaseFieldOfView=100.0,
+            )
+        ],
+        MREchoSequence=[_item(EffectiveEchoTime=scan.te_ms)],
+        MRModifierSequence=[
+            _item(
+                InversionRecovery="NO",
+                FlowCompensation="NONE",
+                Spoiling="RF" if flash else "NONE",
+                T2Preparation="NO",
+                SpectrallySelectedExcitation="NONE",
+                SpatialPresaturation="NONE",
+                PartialFourier="NO",
+                ParallelAcquisition="YES",
+                ParallelAcquisitionTechnique="OTHER",
+                ParallelReductionFactorInPlane=scan.acceleration,
+                ParallelReductionFactorOutOfPlane=1.0,
+                ParallelReductionFactorSecondInPlane=1.0,
+            )
+        ],
+        MRImagingModifierSequence=[
+            _item(
+                MagnetizationTransfer="NONE",
+                BloodSignalNulling="NO",
+                Tagging="NONE",
+                TransmitterFrequency=42.577 * scan.field_t,
+                PixelBandwidth=700.0,
+            )
+        ],
+        MRReceiveCoilSequence=[
+            _item(
+                ReceiveCoilName="Body_18",
+                ReceiveCoilManufacturerName="PHANTOM",
+                ReceiveCoilType="MULTICOIL",
+                QuadratureReceiveCoil="NO",
+                MultiCoilDefinitionSequence=[_item(MultiCoilElementName="BO1", MultiCoilElementUsed="YES")],
+            )
+        ],
+        MRTransmitCoilSequence=[
+            _item(TransmitCoilName="Body", TransmitCoilManufacturerName="PHANTOM", TransmitCoilType="BODY")
+        ],
+        MRAveragesSequence=[_item(NumberOfAverages=1.0)],
+    )
+
+
+def _frame_groups(study: PhantomStudy, slice_index: int, frame: int) -> Dataset:
+    """Functional groups of one frame: when and where."""
+    series = study.series
+    assert series.geometry is not None  # a phantom study always has it
+    at = _moment(START_S + float(series.times_s[slice_index, frame]))
+    position = [f"{v:.10g}"[:16] for v in series.geometry[slice_index].position_mm]
+    return _item(
+        FrameContentSequence=[
+            _item(
+                FrameReferenceDateTime=at,
+                FrameAcquisitionDateTime=at,
+                FrameAcquisitionDuration=FRAME_DURATION_MS,
+                FrameAcquisitionNumber=frame + 1,
+                StackID="1",
+                InStackPositionNumber=1,
+                TemporalPositionIndex=frame + 1,
+                DimensionIndexValues=[1, 1, frame + 1],
+            )
+        ],
+        PlanePositionSequence=[_item(ImagePositionPatient=position)],
+        CardiacSynchronizationSequence=[
+            _item(
+                NominalCardiacTriggerDelayTime=120.0 + 200.0 * slice_index,
+                RRIntervalTimeNominal=60000.0 / study.scan.heart_rate_bpm,
+            )
+        ],
+    )
