@@ -220,7 +220,12 @@ class TrainingSettings:
 
     def sha256(self) -> str:
         """Hash of the settings; goes into the manifest and into MLflow."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return _hash(self.to_dict())
+
+    def sha256_of_seed_training(self) -> str:
+        """Hash of what one seed's weights depend on: how members are chosen and which other seeds there are is not."""
+        chosen_later = ("seeds", "n_checkpoints", "least_validation_dice")
+        return _hash({name: value for name, value in self.to_dict().items() if name not in chosen_later})
 
 
 PRESETS = {"paper": TrainingSettings.paper, "quick": TrainingSettings.quick}
@@ -250,6 +255,10 @@ class Resources:
                 "a trial needs CPUs above 0, GPUs and retries of at least 0",
                 f"{self.cpus_per_trial:g} CPUs, {self.gpus_per_trial:g} GPUs, {self.n_retries} retries",
             )
+
+
+def _hash(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _as_tuple(value: Any) -> Any:

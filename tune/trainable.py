@@ -140,6 +140,7 @@ def run_trials(
         TrainingError: a trial failed more often than `resources.n_retries`.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when told to be silent
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")  # else a killed driver loses the first epochs
     config = {
         "seed": ray_tune.grid_search(list(settings.seeds)),

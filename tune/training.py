@@ -142,7 +142,7 @@ class SeedTraining:
         self.epoch, self.best_dice, self.best_epoch = state["epoch"], state["best_dice"], state["best_epoch"]
 
     def _identity(self) -> str:
-        return f"seed {self.seed}, settings {self.settings.sha256()}, data {self.samples.data_sha256}"
+        return f"seed {self.seed}, settings {self.settings.sha256_of_seed_training()}, data {self.samples.data_sha256}"
 
     def _run_epoch(self, on_step: Callable[[StepProgress], None] | None) -> EpochReport:
         epoch, settings, started = self.epoch + 1, self.settings, time.perf_counter()
