@@ -28,6 +28,11 @@ def uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
+def uid_of(study: PhantomStudy, *parts: object) -> str:
+    """A UID of something in a study: the same for the same study, another for another number of frames."""
+    return uid(study.preset_name, study.seed, study.injection, study.series.n_frames, *parts)
+
+
 def clock(seconds: float) -> str:
     """Seconds since midnight as DICOM's TM, with microseconds."""
     microseconds = round(seconds * 1e6)

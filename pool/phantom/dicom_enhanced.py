@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, uid
+from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, uid_of
 from pool.phantom.study import PhantomStudy
 
 if TYPE_CHECKING:
@@ -46,20 +46,23 @@ def write_siemens_xa(study: PhantomStudy, folder: Path) -> list[Path]:
 
 def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
     series, scan = study.series, study.scan
-    instance_uid = uid("image", "siemens-xa", study.preset_name, study.seed, slice_index, series.n_frames)
-    organisation = uid("dimensions", study.preset_name, study.seed, slice_index)
+    instance_uid = uid(
+        "image", "siemens-xa", study.preset_name, study.seed, study.injection, slice_index, series.n_frames
+    )
+    organisation = uid_of(study, "dimensions", slice_index)
     file = empty_file(ENHANCED_MR_IMAGE_STORAGE, instance_uid)
     pixels = series.frames[slice_index].astype("<u2")
     state = "stress" if study.stress else "rest"
+    kind = "perfusion" if study.injection == "main" else "perfusion prebolus"
     start = _moment(START_S + float(series.times_s[slice_index, 0]))
     fields = common_fields(study) | {
         "SOPClassUID": ENHANCED_MR_IMAGE_STORAGE,
         "SOPInstanceUID": instance_uid,
-        "SeriesInstanceUID": uid("series", "siemens-xa", study.preset_name, study.seed, slice_index),
+        "SeriesInstanceUID": uid_of(study, "series", "siemens-xa", slice_index),
         "SeriesDate": STUDY_DATE,
         "SeriesTime": start[8:],
-        "SeriesNumber": str(20 + slice_index),
-        "SeriesDescription": f"PHANTOM {state} perfusion {series.slice_names[slice_index]}",
+        "SeriesNumber": str((20 if study.injection == "main" else 10) + slice_index),
+        "SeriesDescription": f"PHANTOM {state} {kind} {series.slice_names[slice_index]}",
         "ProtocolName": f"{state} perfusion",
         "ContentDate": STUDY_DATE,
         "ContentTime": start[8:],

@@ -11,15 +11,17 @@ from torch import Tensor
 from pool.errors import SettingsError
 from pool.phantom.acquisition import kspace_window
 from pool.phantom.grid import Grid
-from pool.phantom.imaging import acquire, draw_receiver
+from pool.phantom.imaging import Receiver, acquire, draw_receiver
 from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
-from pool.phantom.ranges import LEVELS, N_LEVELS, Draws, Range
-from pool.phantom.scene import make_scene
+from pool.phantom.ranges import LEVELS, Draws, Range
+from pool.phantom.scan_plan import frame_times, stack_geometry
+from pool.phantom.scene import Scene, make_scene
 from pool.phantom.tissue_curves import (
     ARRIVAL_S,
     STEP_S,
     TISSUE,
+    ReadoutValues,
     concentrations,
     draw_circulation,
     draw_readout,
@@ -30,6 +32,10 @@ from pool.series import LEAST_FRAMES, PerfusionSeries, SliceGeometry
 
 MOST_FRAMES = 400
 """More frames than any first-pass series has."""
+PREBOLUS_DOSE = 0.1
+"""Dose of the prebolus over that of the main bolus."""
+PREBOLUS_FRAMES = 40
+"""Frames of a prebolus at most."""
 BRIGHTEST = 3600.0
 """Largest pixel value of a study, within the scanner's 12 bits."""
 
@@ -58,6 +64,10 @@ class ScanValues:
     """Parallel-imaging factor."""
     heart_rate_bpm: float
     """Mean heart rate [1/min]."""
+    n_pulses_before: int
+    """Readout pulses before the centre of k-space."""
+    r1_per_mm_s: float
+    """Longitudinal relaxivity of the contrast agent [L / (mmol s)]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +94,10 @@ class PhantomStudy:
     """Seed it was drawn with."""
     scan: ScanValues
     """Sequence values."""
+    injection: str = "main"
+    """`main` or `prebolus`."""
+    prebolus: PhantomStudy | None = None
+    """The same heart with a tenth of the dose, on a clock of its own; only of a dual-bolus study."""
 
     def __post_init__(self) -> None:
         wanted = (self.series.n_slices, *self.series.frames.shape[2:])
@@ -92,16 +106,33 @@ class PhantomStudy:
                 raise SettingsError("phantom study", f"{name} must have shape {wanted}", str(getattr(self, name).shape))
 
 
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What main bolus and prebolus share."""
+
+    preset: Preset
+    scene: Scene
+    fine: Grid
+    native: Grid
+    centre_mm: tuple[Tensor, Tensor]
+    receiver: Receiver
+    readout: ReadoutValues
+    curves: Tensor
+    """Concentrations on the fine time grid, `slice tissue time` [mmol/L]."""
+
+
 @torch.no_grad()
-def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
+def make_study(preset: Preset, seed: int, n_frames: int = 60, dual_bolus: bool = False) -> PhantomStudy:
     """Simulate base, mid and apical slices of one heart with the whole chest in view.
 
-    The same preset, seed and number of frames give the same bytes on one machine.
+    The same preset, seed and number of frames give the same bytes on one machine, with or without a prebolus.
 
     Args:
         preset: population and scanner.
         seed: at least 0.
         n_frames: frames a slice.
+        dual_bolus: also simulate a prebolus of a tenth of the dose, whose blood signal is not saturated
+            (Christian et al., Radiology 2004;232:677).
 
     Raises:
         SettingsError: a negative seed, or a number of frames that no perfusion series has.
@@ -119,77 +150,113 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60) -> PhantomStudy:
         draws.subject(Range(*bounds)) + 1.5 * draws.normal() for bounds in ((-50.0, -10.0), (-30.0, 5.0))
     )
     scene = make_scene(draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, fine, centre_x, centre_y)
-    times, bpm = frame_times(draws, preset, n_frames)
+    times, bpm = frame_times(draws, preset.bolus, n_frames)
     lead_s = float(draws.subject(Range(3.0, 8.0))[0])
-    on_grid = times + (ARRIVAL_S - lead_s)
-    curves = concentrations(
-        draws, draw_circulation(draws, preset.bolus, scene.flow.stress), scene.flow, float(on_grid.max()) + 10.0
-    )
-    values = draw_readout(draws, sequence)
-    signals = tissue_signals(sample_curves(curves, STEP_S, on_grid), values)
-    signals = signals / signals[:, TISSUE["lv_blood"]].amax()
-
+    circulation = draw_circulation(draws, preset.bolus, scene.flow.stress)
+    curves = concentrations(draws, circulation, scene.flow, float(times.max()) + ARRIVAL_S + 10.0)
     taper = draws.subject(Range(0.05, 0.5))
     row_window = kspace_window(n_rows, draws.subject(Range(0.75, 1.0)), taper)
     col_window = kspace_window(n_cols, torch.ones_like(taper), taper)
     receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
-    motion = draw_motion(draws, preset.motion, times)
-    frames = acquire(draws, sequence, receiver, scene, signals, motion.gain, fine, native, centre_x, centre_y)
-    rows = _moved(n_rows, motion.shift_row_mm / native.spacing_mm)
-    cols = _moved(n_cols, motion.shift_col_mm / native.spacing_mm)
-    frames = resample(frames, rows, cols).clamp(min=0)
-    brightest = float(torch.quantile(frames.flatten()[::7], 0.9999))
-    frames = (frames * (BRIGHTEST / brightest * float(draws.subject(Range(0.3, 1.0))[0]))).round().clamp(max=4095)
-
-    spacing = (native.spacing_mm, native.spacing_mm)
+    readout = draw_readout(draws, sequence)
+    plan = _Plan(preset, scene, fine, native, (centre_x, centre_y), receiver, readout, curves)
     offset = (fine.spacing_mm - native.spacing_mm) / 2  # native pixel 0 has the position of fine pixel 0
+    geometry = stack_geometry(draws, native, centre_x - offset, centre_y - offset)
+    brightness = BRIGHTEST * float(draws.subject(Range(0.3, 1.0))[0])
+
+    frames, scale = _scan(draws, plan, times, lead_s, 1.0, brightness)
+    prebolus = None
+    if dual_bolus:
+        early, _ = frame_times(draws, preset.bolus, min(n_frames, PREBOLUS_FRAMES))
+        dilute, _ = _scan(draws, plan, early, lead_s, PREBOLUS_DOSE, None, scale)
+        prebolus = _study(plan, dilute, early, lead_s, PREBOLUS_DOSE, geometry, bpm, seed, "prebolus", None)
+    return _study(plan, frames, times, lead_s, 1.0, geometry, bpm, seed, "main", prebolus)
+
+
+def _scan(
+    draws: Draws,
+    plan: _Plan,
+    times: Tensor,
+    lead_s: float,
+    dose: float,
+    brightness: float | None,
+    scale: float = 1.0,
+) -> tuple[Tensor, float]:
+    """Frames in whole numbers, and the scale from LV peaks to pixel values: given, or found for a brightest pixel."""
+    n_rows, n_cols = plan.native.n_rows, plan.native.n_cols
+    at_grid = times + (ARRIVAL_S - lead_s)
+    signals = tissue_signals(sample_curves(dose * plan.curves, STEP_S, at_grid), plan.readout)
+    peak = tissue_signals(plan.curves, plan.readout)[:, TISSUE["lv_blood"]].amax()
+    motion = draw_motion(draws, plan.preset.motion, times)
+    frames = acquire(
+        draws,
+        plan.preset.sequence,
+        plan.receiver,
+        plan.scene,
+        signals / peak,
+        motion.gain,
+        plan.fine,
+        plan.native,
+        *plan.centre_mm,
+    )
+    rows = _moved(n_rows, motion.shift_row_mm / plan.native.spacing_mm)
+    cols = _moved(n_cols, motion.shift_col_mm / plan.native.spacing_mm)
+    frames = resample(frames, rows, cols).clamp(min=0)
+    if brightness is not None:
+        scale = brightness / float(torch.quantile(frames.flatten()[::7], 0.9999))
+    return (frames * scale).round().clamp(max=4095), scale
+
+
+def _study(
+    plan: _Plan,
+    frames: Tensor,
+    times: Tensor,
+    lead_s: float,
+    dose: float,
+    geometry: tuple[SliceGeometry, ...],
+    bpm: float,
+    seed: int,
+    injection: str,
+    prebolus: PhantomStudy | None,
+) -> PhantomStudy:
+    scene, readout, sequence = plan.scene, plan.readout, plan.preset.sequence
     series = PerfusionSeries(
         frames=frames.numpy().astype(np.float32),
-        times_s=times.double().numpy(),
-        pixel_spacing_mm=spacing,
+        times_s=np.round(times.double().numpy(), 3),
+        pixel_spacing_mm=(plan.native.spacing_mm, plan.native.spacing_mm),
         slice_names=LEVELS,
-        geometry=_geometry(draws, native, centre_x - offset, centre_y - offset),
+        geometry=geometry,
+    )
+    labels, truth, mbf = (
+        m[:, ::2, ::2].numpy().copy() for m in (scene.labels, scene.anatomical_labels, scene.mbf_ml_min_g)
     )
     return PhantomStudy(
         series=series,
-        labels=scene.labels[:, ::2, ::2].numpy().copy(),
-        anatomical_labels=scene.anatomical_labels[:, ::2, ::2].numpy().copy(),
-        mbf_ml_min_g=scene.mbf_ml_min_g[:, ::2, ::2].numpy().copy(),
-        curve_times_s=np.arange(curves.shape[2]) * STEP_S - (ARRIVAL_S - lead_s),
-        blood_mm=curves[:, TISSUE["lv_blood"]].numpy().copy(),
+        labels=labels,
+        anatomical_labels=truth,
+        mbf_ml_min_g=mbf,
+        curve_times_s=np.arange(plan.curves.shape[2]) * STEP_S - (ARRIVAL_S - lead_s),
+        blood_mm=dose * plan.curves[:, TISSUE["lv_blood"]].numpy(),
         stress=bool(scene.flow.stress[0]),
-        preset_name=preset.name,
+        preset_name=plan.preset.name,
         seed=seed,
+        injection=injection,
+        prebolus=prebolus,
         scan=ScanValues(
-            scanner=preset.scanner,
+            scanner=plan.preset.scanner,
             field_t=sequence.field_t,
-            readout="bssfp" if bool(values.is_bssfp[0]) else "flash",
-            ti_ms=round(float(values.ti_s[0]) * 1e3, 1),
-            flip_deg=round(float(torch.rad2deg(values.flip_rad[0])), 1),
-            tr_ms=round(float(values.tr_s[0]) * 1e3, 2),
-            te_ms=round(float(values.te_s[0]) * 1e3, 2),
+            readout="bssfp" if bool(readout.is_bssfp[0]) else "flash",
+            ti_ms=round(float(readout.ti_s[0]) * 1e3, 1),
+            flip_deg=round(float(torch.rad2deg(readout.flip_rad[0])), 1),
+            tr_ms=round(float(readout.tr_s[0]) * 1e3, 2),
+            te_ms=round(float(readout.te_s[0]) * 1e3, 2),
+            n_pulses_before=int(readout.n_pulses_before[0]),
+            r1_per_mm_s=float(readout.r1_per_mm_s[0]),
             thickness_mm=sequence.thickness_mm,
-            acceleration=round(float(receiver.acceleration[0]), 1),
+            acceleration=round(float(plan.receiver.acceleration[0]), 1),
             heart_rate_bpm=round(bpm, 1),
         ),
     )
-
-
-def frame_times(draws: Draws, preset: Preset, n_frames: int) -> tuple[Tensor, float]:
-    """Acquisition times `slice frame` [s], first frame of the study at 0, and the mean heart rate [1/min].
-
-    All slices are taken in every heart beat, one after the other; a missed trigger leaves a beat out.
-    """
-    bolus = preset.bolus
-    bpm = float(draws.subject(bolus.heart_rate_bpm)[0])
-    variation = float(draws.subject(bolus.rate_variation)[0])
-    beats = torch.randn(n_frames, generator=draws.generator).clamp(-2.5, 2.5)
-    missed = torch.rand(n_frames, generator=draws.generator) < bolus.missed_trigger
-    intervals = (60.0 / bpm) * (1 + variation * beats) * torch.where(missed, 2.0, 1.0)
-    starts = torch.cat([torch.zeros(1), intervals.cumsum(0)[:-1]])
-    within = min(0.9 * 60.0 / bpm / N_LEVELS, 0.28) * torch.arange(N_LEVELS)
-    milliseconds = ((starts[None] + within[:, None]).double() * 1e3).round()
-    return (milliseconds / 1e3).float(), bpm
 
 
 def _even(value: Tensor) -> int:
@@ -200,28 +267,3 @@ def _even(value: Tensor) -> int:
 def _moved(n: int, shift_px: Tensor) -> Tensor:
     """Where the pixels of shifted frames come from: `slice frame pixel`."""
     return torch.arange(n)[None, None] - shift_px[:, :, None]
-
-
-def _geometry(draws: Draws, grid: Grid, centre_x_mm: Tensor, centre_y_mm: Tensor) -> tuple[SliceGeometry, ...]:
-    """Oblique short-axis slices, base to apex along the LV's long axis (to the left, forwards and down).
-
-    Image right is towards the patient's left and back, image down towards the feet.
-    """
-    towards_apex = np.array([0.65, -0.55, -0.52]) + 0.08 * draws.normal(3)[0].double().numpy()
-    towards_apex /= np.linalg.norm(towards_apex)
-    down = np.array([0.0, 0.0, -1.0])
-    down -= towards_apex * (down @ towards_apex)
-    down /= np.linalg.norm(down)
-    right = np.cross(down, -towards_apex)
-    distance_mm = float(draws.subject(Range(16.0, 24.0))[0])
-    base = np.array([40.0, -30.0, 20.0]) + 10.0 * draws.normal(3)[0].double().numpy()
-    slices = []
-    for i in range(draws.n_slices):
-        col_mm = float(centre_x_mm[i]) + (grid.n_cols - 1) / 2 * grid.spacing_mm
-        row_mm = float(centre_y_mm[i]) + (grid.n_rows - 1) / 2 * grid.spacing_mm
-        # one scan plane stack: the LV's small drift from slice to slice is the heart's, not the table's
-        if i == 0:
-            corner = base - right * col_mm - down * row_mm
-        position = np.round(corner + towards_apex * distance_mm * i, 4)
-        slices.append(SliceGeometry(tuple(position.tolist()), tuple(np.concatenate([right, down]).tolist())))
-    return tuple(slices)

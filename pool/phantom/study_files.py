@@ -43,6 +43,7 @@ def write_studies(
     seed: int,
     n_frames: int = DEFAULT_FRAMES,
     dialect: str | None = None,
+    dual_bolus: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write studies as `study-0001/series.npz` or, with a dialect, as `study-0001/dicom/`; each with `truth.npz`.
@@ -56,6 +57,7 @@ def write_studies(
         seed: at least 0; the same seed gives the same bytes on one machine.
         n_frames: frames a slice.
         dialect: DICOM dialect, or None for arrays.
+        dual_bolus: also write a prebolus of a tenth of the dose, as `prebolus.npz` or `prebolus/`.
         on_progress: called with studies written so far and in all.
 
     Returns:
@@ -76,20 +78,23 @@ def write_studies(
         raise OutputError(f"folder {root.name}", "must be new or empty", remedy="Choose another folder.")
     folders = []
     for number in range(1, n_studies + 1):
-        study = make_study(preset, study_seed(seed, number), n_frames)
+        study = make_study(preset, study_seed(seed, number), n_frames, dual_bolus)
         folder = root / f"study-{number:04d}"
         folder.mkdir(parents=True)
-        if dialect is None:
-            write_npz(study, folder / "series.npz")
-        else:
-            write_dicom_study(study, folder / "dicom", dialect)
+        for part, npz, dicom in ((study, "series.npz", "dicom"), (study.prebolus, "prebolus.npz", "prebolus")):
+            if part is None:
+                continue
+            if dialect is None:
+                write_npz(part, folder / npz)
+            else:
+                write_dicom_study(part, folder / dicom, dialect)
         write_truth(study, folder)
         folders.append(folder)
         if on_progress is not None:
             on_progress(number, n_studies)
     record = {"preset": preset.name, "preset_sha256": preset.content_sha256(), "seed": seed, "n_studies": n_studies}
     (root / "manifest.json").write_text(
-        json.dumps(record | {"n_frames": n_frames, "dialect": dialect}, indent=1) + "\n"
+        json.dumps(record | {"n_frames": n_frames, "dialect": dialect, "dual_bolus": dual_bolus}, indent=1) + "\n"
     )
     return folders
 
@@ -109,6 +114,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=list(DIALECTS),
         help="write DICOM files, in this dialect (siemens if none is named), instead of .npz",
     )
+    command.add_argument("--dual-bolus", action="store_true", help="also write a prebolus of a tenth of the dose")
     command.set_defaults(run=_run)
 
 

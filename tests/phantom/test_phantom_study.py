@@ -66,6 +66,17 @@ def test_the_same_seed_gives_the_same_study() -> None:
     assert make_study(get_preset("exD-2"), 10, 12).series.content_sha256() != first.series.content_sha256()
 
 
+def test_a_prebolus_is_the_same_heart_with_a_tenth_of_the_dose(study: PhantomStudy) -> None:
+    dual = make_study(get_preset("exD-2"), 5, N_FRAMES, dual_bolus=True)
+    assert dual.series.content_sha256() == study.series.content_sha256()
+    assert dual.prebolus is not None
+    assert np.allclose(dual.prebolus.blood_mm, 0.1 * dual.blood_mm)
+    assert np.array_equal(dual.prebolus.labels, dual.labels)
+    lv = dual.anatomical_labels == 2
+    peaks = [part.series.frames.max(axis=1)[lv].mean() for part in (dual, dual.prebolus)]
+    assert 0.1 < peaks[1] / peaks[0] < 0.7  # more than a tenth: the main bolus saturates
+
+
 def test_impossible_studies_are_refused() -> None:
     with pytest.raises(SettingsError, match="number of frames: must lie within 8 and 400; found 0"):
         make_study(get_preset("inD"), 1, 0)
@@ -157,10 +168,11 @@ def test_truth_lies_beside_the_files(study: PhantomStudy, tmp_path: Path) -> Non
 def test_many_studies_go_to_a_folder(tmp_path: Path) -> None:
     from pool.inputs import read_array_file
 
-    folders = write_studies(tmp_path / "out", get_preset("exD-2"), 2, 7, n_frames=10)
+    folders = write_studies(tmp_path / "out", get_preset("exD-2"), 2, 7, n_frames=10, dual_bolus=True)
     assert [f.name for f in folders] == ["study-0001", "study-0002"]
     series = read_array_file(folders[1] / "series.npz")
     assert series.frames.shape[:2] == (3, 10)
     assert (folders[1] / "truth.npz").is_file()
+    assert read_array_file(folders[1] / "prebolus.npz").frames.shape == series.frames.shape
     with pytest.raises(SettingsError, match="number of studies: must be at least 1; found 0"):
         write_studies(tmp_path / "none", get_preset("exD-2"), 0, 7)
