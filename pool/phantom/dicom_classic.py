@@ -27,9 +27,7 @@ def write_siemens(study: PhantomStudy, folder: Path) -> list[Path]:
     for i, name in enumerate(series.slice_names):
         series_uid = uid_of(study, "series", i)
         for t in range(series.n_frames):
-            instance_uid = uid(
-                "image", "siemens", study.preset_name, study.seed, study.injection, i, t, series.n_frames
-            )
+            instance_uid = uid_of(study, "image", "siemens", i, t)
             file = classic_file(study, i, t, instance_uid, series_uid)
             at_s = START_S + float(series.times_s[i, t])
             file.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
@@ -90,9 +88,7 @@ def write_philips(study: PhantomStudy, folder: Path) -> list[Path]:
     for i in range(series.n_slices):
         for t in range(series.n_frames):
             number = i * series.n_frames + t + 1
-            instance_uid = uid(
-                "image", "philips", study.preset_name, study.seed, study.injection, i, t, series.n_frames
-            )
+            instance_uid = uid_of(study, "image", "philips", i, t)
             file = classic_file(study, i, t, instance_uid, series_uid)
             stored = np.round(series.frames[i, t] / PHILIPS_SLOPE).astype("<u2")
             file.PixelData = stored.tobytes()

@@ -46,9 +46,7 @@ def write_siemens_xa(study: PhantomStudy, folder: Path) -> list[Path]:
 
 def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
     series, scan = study.series, study.scan
-    instance_uid = uid(
-        "image", "siemens-xa", study.preset_name, study.seed, study.injection, slice_index, series.n_frames
-    )
+    instance_uid = uid_of(study, "image", "siemens-xa", slice_index)
     organisation = uid_of(study, "dimensions", slice_index)
     file = empty_file(ENHANCED_MR_IMAGE_STORAGE, instance_uid)
     pixels = series.frames[slice_index].astype("<u2")
