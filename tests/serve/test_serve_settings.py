@@ -1,0 +1,90 @@
+"""Nonsense is refused in words, from whichever door it comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pool.errors import SettingsError
+from serve.settings import ServiceSettings
+from tests.serve.fakes import manifest_of
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"n_shards": 0}, "service setting n_shards: input should be greater than or equal to 1; found 0."),
+        ({"port": 70_000}, "service setting port: input should be less than or equal to 65535; found 70000."),
+        ({"slice_deadline_s": 0}, "service setting slice_deadline_s: input should be greater than 0; found 0."),
+        (
+            {"slice_deadline_s": float("nan")},
+            "service setting slice_deadline_s: input should be a finite number; found nan.",
+        ),
+        ({"rule": "best"}, "rule: must be one of min-u_pp, min-u_tot, best-validation; found 'best'."),
+        ({"host": "0.0.0.0"}, "host: must be a loopback address, because the service has no access control of its own"),
+        ({"host": "example.org"}, "host: must be a loopback address"),
+        ({"colour": "red"}, "service setting colour: extra inputs are not permitted; found 'red'."),
+    ],
+)
+def test_nonsense_is_refused_in_words(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        ServiceSettings(**{"pool_dir": "pool", **fields})
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_pool_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"service setting pool_dir: field required; found none\."):
+        ServiceSettings()
+
+
+def test_a_configuration_file_is_checked_as_arguments_are() -> None:
+    with pytest.raises(SettingsError, match="service setting n_shards"):
+        ServiceSettings.model_validate({"pool_dir": "pool", "n_shards": 0})
+
+
+def test_environment_variables_are_read_and_folders_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POOL_SERVE_POOL_DIR", "mine")
+    monkeypatch.setenv("POOL_SERVE_N_SHARDS", "3")
+    settings = ServiceSettings()
+    assert (settings.pool_dir, settings.n_shards) == (tmp_path / "mine", 3)
+    assert ServiceSettings(n_shards=4).n_shards == 4
+
+
+@pytest.mark.parametrize("field", ["n_shards", "least_members"])
+def test_more_shards_or_answers_than_members_are_refused(field: str) -> None:
+    settings = ServiceSettings(pool_dir=Path("pool"), **{field: 4})
+    settings.check_pool(manifest_of(4))
+    with pytest.raises(
+        SettingsError, match=f"service setting {field}: must be from 1 to the pool's 3 members; found 4"
+    ):
+        settings.check_pool(manifest_of(3))
+
+
+@pytest.mark.parametrize(
+    ("fields", "resources", "fits"),
+    [
+        ({"n_shards": 2}, {"CPU": 2.0}, True),
+        ({"n_shards": 3}, {"CPU": 2.0}, False),
+        ({"n_shards": 4, "cpus_per_shard": 0.5}, {"CPU": 2.0}, True),
+        ({"n_shards": 4, "cpus_per_shard": 0}, {"CPU": 1.0}, True),
+        ({"n_shards": 2, "gpus_per_shard": 1}, {"CPU": 8.0}, False),
+        ({"n_shards": 4, "gpus_per_shard": 0.5}, {"CPU": 8.0, "GPU": 2.0}, True),
+        ({"n_shards": 5, "gpus_per_shard": 0.4}, {"CPU": 8.0, "GPU": 2.0}, False),
+    ],
+)
+def test_what_the_cluster_cannot_hold_is_refused(
+    fields: dict[str, Any], resources: dict[str, float], fits: bool
+) -> None:
+    settings = ServiceSettings(pool_dir=Path("pool"), **fields)
+    if fits:
+        settings.check_cluster(resources)
+        return
+    with pytest.raises(
+        SettingsError, match=r"shards of .* must fit into the cluster; found .* [CG]PU\. Lower n_shards or"
+    ):
+        settings.check_cluster(resources)

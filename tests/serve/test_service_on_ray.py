@@ -1,0 +1,149 @@
+"""The service on a real local Ray: the bytes of `pool.analysis`, one object a slice, and life after a shard's death."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from pool.analysis import StudyAnalysis, analyse
+from pool.errors import SettingsError
+from pool.inputs import open_study
+from pool.manifest import PoolManifest
+from pool.member import Pool
+from pool.preprocess import prepare
+from pool.results import maps_npz, members_npz, result_json
+from serve.client import ServiceClient
+from serve.errors import ServiceRefusedError
+from serve.local import APPLICATION_NAME, free_port, running_service
+from serve.selector import Selector, SelectorLimits
+from serve.settings import ServiceSettings
+from tests.samples import bolus_series, tiny_pool, write_npz
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+N_SLICES, N_MEMBERS = 2, 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("service")
+    tiny_pool(folder / "pool", N_MEMBERS)
+    write_npz(folder / "study.npz", bolus_series(N_SLICES, n_frames=16))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(folder: Path) -> ServiceSettings:
+    return ServiceSettings(pool_dir=folder / "pool", studies_dir=folder / "studies", port=free_port(), n_shards=2)
+
+
+@pytest.fixture(scope="module")
+def url(local_ray: None, settings: ServiceSettings) -> Iterator[str]:
+    with running_service(settings) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> StudyAnalysis:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    analysis = analyse(open_study(folder / "study.npz").series, Pool.load(folder / "pool"))
+    torch.set_num_threads(before)
+    return analysis
+
+
+def test_the_service_returns_the_bytes_of_one_process(
+    url: str, folder: Path, expected: StudyAnalysis, tmp_path: Path
+) -> None:
+    with ServiceClient(url) as client:
+        sent = client.send(folder / "study.npz")
+        done = client.wait(sent.id, deadline_s=120)
+        client.fetch(sent.id, tmp_path / "out")
+    assert done.n_sweeps_done == done.n_sweeps == N_SLICES * N_MEMBERS
+    assert [item.selection.chosen is not None for item in expected.slices] == [True] * N_SLICES
+    for name, as_bytes in (("result.json", result_json), ("maps.npz", maps_npz), ("members.npz", members_npz)):
+        assert (tmp_path / "out" / name).read_bytes() == as_bytes(expected), name
+
+
+def selector_from_here(settings: ServiceSettings, put: Any) -> Selector:
+    """A selector in this process over the real shards."""
+    from ray import serve as ray_serve
+
+    from serve.app import shard_name
+    from serve.handles import ShardHandle
+
+    handles = [ray_serve.get_deployment_handle(shard_name(k), APPLICATION_NAME) for k in range(settings.n_shards)]
+    limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
+    manifest = PoolManifest.load(settings.pool_dir)
+    return Selector(manifest, [ShardHandle(handle) for handle in handles], settings.analysis, limits, put)
+
+
+def test_a_slice_enters_the_object_store_once_and_a_dead_shard_is_asked_again(
+    url: str, settings: ServiceSettings, folder: Path, expected: StudyAnalysis
+) -> None:
+    import ray
+
+    put: list[str] = []
+    killed: list[str] = []
+
+    def put_and_count(prepared: Any) -> Any:
+        put.append(prepared.name)
+        return ray.put(prepared)
+
+    def kill_at_the_first_answer(_n_done: int, _n_sweeps: int) -> None:
+        if not killed:
+            kill_replica("shard-00")
+            killed.append("shard-00")
+
+    async def run() -> StudyAnalysis:
+        study = open_study(folder / "study.npz")
+        selector = selector_from_here(settings, put_and_count)
+        found = await selector.analyse(study.series, prepare(study.series), kill_at_the_first_answer)
+        assert await selector.ready() == []
+        return found
+
+    found = asyncio.run(run())
+    assert sorted(put) == sorted(expected.series.slice_names)
+    assert killed == ["shard-00"]
+    assert result_json(found) == result_json(expected)
+    assert maps_npz(found) == maps_npz(expected)
+
+
+def test_refusals_reach_the_client_in_words(url: str, tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(b"no DICOM")
+    with ServiceClient(url) as client, pytest.raises(ServiceRefusedError, match="needs at least one DICOM file"):
+        client.send(tmp_path / "scan")
+    assert httpx.post(f"{url}/v1/studies").status_code == 400
+    assert httpx.get(f"{url}/readyz").json() == {"ok": True, "complaints": []}
+
+
+def test_a_second_service_on_the_same_port_is_refused(url: str, settings: ServiceSettings) -> None:
+    with (
+        pytest.raises(SettingsError, match=r"service setting port: must be free; found \d+ in use"),
+        running_service(settings),
+    ):
+        pass
+
+
+def test_more_than_the_machine_has_is_refused(url: str, settings: ServiceSettings) -> None:
+    too_much = settings.model_copy(update={"port": free_port(), "cpus_per_shard": 2.0})
+    with (
+        pytest.raises(SettingsError, match=r"2 shards of 2 CPU must fit into the cluster; found 2 CPU"),
+        running_service(too_much),
+    ):
+        pass
+
+
+def kill_replica(deployment: str) -> None:
+    """Kill a replica's process, as SIGKILL would."""
+    import ray
+
+    named = ray.util.list_named_actors(all_namespaces=True)
+    found = [actor for actor in named if actor["name"].startswith(f"SERVE_REPLICA::{APPLICATION_NAME}#{deployment}#")]
+    assert len(found) == 1
+    ray.kill(ray.get_actor(found[0]["name"], namespace=found[0]["namespace"]))
