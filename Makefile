@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED)  ## phantom study -> pool trained with Ray Tune -> HTTP service -> outline, U-map, DICOM, in demo/
-	$(PY) deploy/demo.py --out demo
+	$(PY) -m deploy.demo --out demo
 
 test: $(INSTALLED) lint types unit  ## everything that CI runs
 
@@ -41,7 +41,7 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff check --fix .
 
 real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's pool
-	$(PY) deploy/real_check.py --data $(REAL_DATA) --pool demo/pool --out real-check
+	$(PY) -m deploy.real_check --data $(REAL_DATA) --pool demo/pool --out real-check
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000

@@ -17,6 +17,7 @@ import torch
 from pool import __version__
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
 from pool.errors import PoolError, SettingsError
+from pool.figures.overlay import shape_in_words
 from pool.inputs import open_study
 from pool.member import Pool
 from pool.results import NOT_FOR_DIAGNOSIS, check_writable, write_results
@@ -88,16 +89,16 @@ def device_named(name: str) -> str:
 
 
 def summary(analysis: StudyAnalysis) -> str:
-    """A line a slice: who was chosen, with which uncertainty, and whether the outline is a closed ring."""
+    """A line a slice: who was chosen, with which uncertainty, and the shape of the outline."""
     lines = []
     for item in analysis.slices:
         if item.selection.chosen is None:
             lines.append(f"{item.name:10s} no outline: {item.selection.reason}")
             continue
         score = item.selection.score_of(item.selection.chosen)
-        ring = "closed ring" if item.contours is not None and item.contours.closed_ring else "NOT a closed ring"
+        shape = shape_in_words(item)
         lines.append(
-            f"{item.name:10s} {item.selection.chosen}  U_pp {score.u_pp:.4f}  {int(item.mask.sum())} px  {ring}"
+            f"{item.name:10s} {item.selection.chosen}  U_pp {score.u_pp:.4f}  {int(item.mask.sum())} px  {shape}"
         )
     return "\n".join(lines)
 

@@ -189,6 +189,6 @@ def _conclude_slice(
         mask=member_masks[selection.chosen or ""],
         probability=way_back.to_native(chosen.probability[MYOCARDIUM]),
         uncertainty=way_back.to_native(chosen.uncertainty),
-        contours=outline(chosen.mask, way_back),
+        contours=outline(chosen.probability[MYOCARDIUM], way_back),
         member_masks=member_masks,
     )

@@ -64,6 +64,7 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
         "n_myo_native_px": n_pixels,
         "area_mm2": n_pixels * spacing[0] * spacing[1] if spacing else None,
         "closed_ring": contours.closed_ring if contours else False,
+        "n_pieces": contours.n_pieces if contours else 0,
         "contours_native_px": {
             "epi": _rounded(series, contours.epi_px, item.mask.shape) if contours else None,
             "endo": _rounded(series, contours.endo_px, item.mask.shape) if contours else None,

@@ -7,8 +7,9 @@ Appendix G for `min-u_tot`, "Performance Evaluation" for the established approac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pool.errors import SettingsError
 from pool.sweep import MemberMaps
@@ -55,6 +56,22 @@ class Selection:
     scores: tuple[MemberScore, ...]
     """All members, by id."""
 
+    @classmethod
+    def from_result(cls, fields: Mapping[str, Any], rule: str) -> Selection:
+        """The selection of one slice as `result.json` holds it."""
+        scores = tuple(
+            MemberScore(
+                row["id"],
+                row["validation_dice"],
+                row["u_pp"],
+                row["u_tot"],
+                row["n_myo"],
+                row["ineligible_reason"] or "",
+            )
+            for row in fields["members"]
+        )
+        return cls(rule, fields["chosen"], fields["reason"], scores)
+
     def score_of(self, member_id: str) -> MemberScore:
         """The score of one member."""
         return next(score for score in self.scores if score.member_id == member_id)
@@ -78,6 +95,11 @@ def min_u_tot(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
     return _least(scores, lambda score: score.u_tot if score.u_tot is not None else math.inf, "u_tot")
 
 
+def established_member(scores: Sequence[MemberScore]) -> MemberScore:
+    """The member with the best validation Dice, eligible or not; ties by id."""
+    return min(scores, key=lambda score: (-score.validation_dice, score.member_id))
+
+
 def best_validation(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
     """The established approach: the one member with the best validation Dice, whatever the slice; ties by id.
 
@@ -86,7 +108,7 @@ def best_validation(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
     """
     if not scores:
         return None, "the pool has no members"
-    best = min(scores, key=lambda score: (-score.validation_dice, score.member_id))
+    best = established_member(scores)
     if best.ineligible:
         return None, f"the member with the best validation Dice, {best.member_id}, is ineligible: {best.ineligible}"
     return best.member_id, "best validation Dice of the pool"

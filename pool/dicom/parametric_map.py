@@ -41,18 +41,27 @@ def write_parametric_map(
     Args:
         path: file to write; its folder must exist.
         study: source of patient, study, geometry and references.
-        uncertainty: U-map on the native grid, dimensionless, slices in the order of `study.series`.
+        uncertainty: U-map on the native grid, dimensionless, slices in the order of `study.series`. A slice of NaN
+            alone has no outline and hence no U-map: it has no frame in the object.
         origin: what made the map.
 
     Raises:
-        OutputError: a map that is not on the native grid or not finite; a file that cannot be written.
+        OutputError: a map that is not on the native grid, or partly not finite; no slice with a map; a file that
+            cannot be written.
     """
     check_maps("parametric map", uncertainty, study)
-    if not np.isfinite(uncertainty).all():
+    outlined = ~np.isnan(uncertainty).all(axis=(1, 2))
+    if not outlined.any():
+        raise OutputError(
+            "parametric map", "needs a map on at least one slice", "none", "See the reasons given slice by slice."
+        )
+    if not np.isfinite(uncertainty[outlined]).all():
         raise OutputError("parametric map", "every pixel must be a finite number", "NaN or infinite")
+    arguments = common_arguments(study, origin, "parametric-map", SERIES_NUMBER, "U-map")
+    arguments["plane_positions"] = [p for p, has_map in zip(arguments["plane_positions"], outlined) if has_map]
     with writing("parametric map"):
         made = hd.pm.ParametricMap(
-            pixel_array=np.ascontiguousarray(uncertainty, dtype=np.float32),
+            pixel_array=np.ascontiguousarray(uncertainty[outlined], dtype=np.float32),
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[
                 hd.pm.RealWorldValueMapping(
@@ -74,7 +83,7 @@ def write_parametric_map(
                 )
             ],
             content_label="U_MAP",
-            **common_arguments(study, origin, "parametric-map", SERIES_NUMBER, "U-map"),
+            **arguments,
         )
         finish(made, study, origin, "parametric-map", DERIVATION)
         save(made, path)

@@ -62,6 +62,7 @@ def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
     hidden = f", first {n_shown} of {len(scores)}" if n_shown < len(scores) else ""
     ax.set_xlabel(f"U_pp{hidden}" + (f", {n_ineligible} ineligible" if n_ineligible else ""), fontsize=8)
     ax.tick_params(axis="x", labelsize=8)
+    ax.locator_params(axis="x", nbins=4)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return ax
@@ -102,8 +103,16 @@ def _verdict(item: SliceAnalysis) -> str:
     if item.selection.chosen is None:
         return f"no outline: {item.selection.reason}"
     u_pp = item.selection.score_of(item.selection.chosen).u_pp
-    ring = "" if item.contours is not None and item.contours.closed_ring else ", NOT a closed ring"
-    return f"{item.selection.chosen}, U_pp {u_pp:.4f}{ring}"
+    return f"{item.selection.chosen}, U_pp {u_pp:.4f}\n{shape_in_words(item)}"
+
+
+def shape_in_words(item: SliceAnalysis) -> str:
+    """Whether the outline has the shape of an LV wall: `closed ring`, `OPEN RING`, and how many stray pieces."""
+    if item.contours is None:
+        return "no outline"
+    n_strays = item.contours.n_pieces - 1
+    strays = f" and {n_strays} stray piece{'s' if n_strays > 1 else ''}" if n_strays else ""
+    return ("closed ring" if item.contours.closed_ring else "OPEN RING") + strays
 
 
 def _extent(item: SliceAnalysis) -> tuple[float, float, float, float]:

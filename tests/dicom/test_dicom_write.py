@@ -105,6 +105,16 @@ def test_parametric_map_keeps_every_bit(tmp_path: Path, study: DicomStudy) -> No
     assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "113061"
 
 
+def test_a_slice_without_an_outline_has_no_frame_in_the_map(tmp_path: Path, study: DicomStudy) -> None:
+    values = np.full(GRID, 0.25, dtype=np.float32)
+    values[1] = np.nan
+    write_parametric_map(tmp_path / "pm.dcm", study, values, origin=ORIGIN)
+    made = pydicom.dcmread(tmp_path / "pm.dcm")
+    corners = [tuple(i.PlanePositionSequence[0].ImagePositionPatient) for i in made.PerFrameFunctionalGroupsSequence]
+    assert sorted(corners) == sorted([samples.position(0), samples.position(2)])
+    assert np.frombuffer(made.FloatPixelData, dtype="<f4").tolist() == [0.25] * (2 * GRID[1] * GRID[2])
+
+
 def assert_clinical_links(made: Dataset, study: DicomStudy, slices: list[int]) -> None:
     """Same patient, study and frame of reference; a new series; the source frame of every frame, and all sources."""
     source = study.headers[0][0]
@@ -175,7 +185,11 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         OutputError, match=r"must lie on the native grid \(3, 12, 16\) \(slice row col\); found \(3, 16, 12\)"
     ):
         write_segmentation(tmp_path / "s", study, np.ones((3, 16, 12), dtype=bool), origin=ORIGIN)
+    holes = np.zeros(GRID, dtype=np.float32)
+    holes[1, 2, 3] = np.nan
     with pytest.raises(OutputError, match="parametric map: every pixel must be a finite number; found NaN or infinite"):
+        write_parametric_map(tmp_path / "p", study, holes, origin=ORIGIN)
+    with pytest.raises(OutputError, match=r"parametric map: needs a map on at least one slice; found none\. "):
         write_parametric_map(tmp_path / "p", study, np.full(GRID, np.nan, dtype=np.float32), origin=ORIGIN)
     with pytest.raises(OutputError, match="segmentation: must be written; found No such file or directory"):
         write_segmentation(tmp_path / "gone" / "s", study, masks()[0], origin=ORIGIN)

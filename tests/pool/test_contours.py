@@ -22,7 +22,7 @@ def area(polygon: np.ndarray) -> float:
 
 
 def test_a_ring_has_two_contours() -> None:
-    contours = outline(ring(), IDENTITY)
+    contours = outline(ring().astype(np.float32), IDENTITY)
     assert contours is not None
     assert contours.endo_px is not None
     assert contours.closed_ring
@@ -32,7 +32,7 @@ def test_a_ring_has_two_contours() -> None:
 
 
 def test_a_gap_is_not_a_closed_ring() -> None:
-    contours = outline(ring(gap=True), IDENTITY)
+    contours = outline(ring(gap=True).astype(np.float32), IDENTITY)
     assert contours is not None
     assert contours.endo_px is None
     assert not contours.closed_ring
@@ -41,17 +41,29 @@ def test_a_gap_is_not_a_closed_ring() -> None:
 def test_a_stray_piece_is_counted_and_not_outlined() -> None:
     mask = ring()
     mask[2:4, 2:4] = True
-    contours = outline(mask, IDENTITY)
+    contours = outline(mask.astype(np.float32), IDENTITY)
     assert contours is not None
-    assert (contours.n_pieces, contours.closed_ring) == (2, False)
+    assert (contours.n_pieces, contours.closed_ring) == (2, True)
     assert contours.epi_px.min() > 5
 
 
 def test_a_single_pixel_at_the_border_and_an_empty_mask() -> None:
     mask = np.zeros((40, 40), bool)
-    assert outline(mask, IDENTITY) is None
+    assert outline(mask.astype(np.float32), IDENTITY) is None
     mask[0, 39] = True
-    contours = outline(mask, WayBack((20, 20), 40, (-0.25, -0.25), (0.5, 0.5)))
+    contours = outline(mask.astype(np.float32), WayBack((20, 20), 40, (-0.25, -0.25), (0.5, 0.5)))
     assert contours is not None
     expected = [(-0.5, 19.25), (-0.25, 19.0), (-0.25, 19.5), (0.0, 19.25)]
     assert sorted(map(tuple, contours.epi_px.tolist())) == expected
+
+
+def test_contours_are_finer_than_pixels() -> None:
+    """A wall whose probability falls linearly: 0.5 is crossed at radii 6.3 and 11.4, whatever the grid."""
+    rows, cols = np.indices((40, 40))
+    distance = np.hypot(rows - 20, cols - 18)
+    probability = np.clip(0.5 + np.minimum(distance - 6.3, 11.4 - distance) / 2, 0, 1).astype(np.float32)
+    contours = outline(probability, IDENTITY)
+    assert contours is not None
+    assert contours.endo_px is not None
+    for points, radius in ((contours.epi_px, 11.4), (contours.endo_px, 6.3)):
+        assert np.hypot(*(points - (20, 18)).T) == pytest.approx(radius, abs=0.05)

@@ -1,0 +1,230 @@
+"""`make demo`: the whole path once, for real, on one laptop, on a phantom.
+
+phantom study as DICOM -> labelled phantom slices -> Ray Tune and MLflow -> Ray Serve over HTTP -> outline in demo/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from deploy.tables import mean_line, members_table
+from pool.errors import PoolError
+from pool.evaluation.members import SliceDice, compare_members
+from pool.phantom.dicom_files import write_dicom_study, write_truth
+from pool.phantom.labelled_set import write_labelled_set
+from pool.phantom.presets import get_preset
+from pool.phantom.study import make_study
+from pool.results import RESULT_NAMES
+from pool.selection import Selection
+from pool.shapes import MYOCARDIUM
+from serve.__main__ import progress_bar
+from serve.client import ServiceClient
+from serve.local import free_port, running_service
+from serve.schemas import StudyView
+from serve.settings import ServiceSettings
+from tune.progress import TrainingDisplay
+from tune.run import train_pool
+from tune.settings import TrainingSettings
+
+STUDY_PRESET, STUDY_SEED = "exD-1", 7
+"""The study: another scanner and another seed than anything the pool is trained on."""
+TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "broad", 1, 600
+SHARD_SLICES = 30
+"""Slices between two signs of progress."""
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything lies inside the demo's folder."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """The DICOM files."""
+        return self.root / "study"
+
+    @property
+    def truth(self) -> Path:
+        """`truth.npz`: the true masks."""
+        return self.root / "truth.npz"
+
+    @property
+    def training_set(self) -> Path:
+        """Labelled phantom slices."""
+        return self.root / "training-set"
+
+    @property
+    def pool(self) -> Path:
+        """The trained pool."""
+        return self.root / "pool"
+
+    @property
+    def store(self) -> Path:
+        """Study store of the service."""
+        return self.root / "service"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database."""
+        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+
+    def clear(self) -> None:
+        """Remove what an earlier demo left, and nothing else."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for name in (
+            "study",
+            "training-set",
+            "pool",
+            "service",
+            "mlartifacts",
+            "study.zip",
+            "truth.npz",
+            *RESULT_NAMES,
+        ):
+            path = self.root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for path in self.root.glob("mlflow.db*"):
+            path.unlink()
+
+
+def main(out: Path = Path("demo")) -> None:
+    """Run the demo into a folder."""
+    started = time.monotonic()
+    places = Places(out)
+    try:
+        places.clear()
+        with step("1/4 phantom study as DICOM files"):
+            write_study(places)
+        with step("2/4 pool: labelled slices, then one Ray Tune trial a seed, members logged to MLflow"):
+            train(places)
+        with step("3/4 service: Ray Serve on loopback, study sent over HTTP"):
+            send(places)
+    except PoolError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    console.rule("4/4 result", align="left")
+    slices = compare(places)
+    console.print(members_table(slices))
+    console.print(mean_line(slices), highlight=False)
+    show_what_next(places)
+    console.print(f"done in {time.monotonic() - started:.0f} s", highlight=False)
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """A heading, and how long the step took."""
+    console.rule(title, align="left")
+    started = time.monotonic()
+    yield
+    console.print(f"took {time.monotonic() - started:.0f} s", highlight=False)
+
+
+def write_study(places: Places) -> None:
+    """The study, and beside it its true masks."""
+    study = make_study(get_preset(STUDY_PRESET), STUDY_SEED)
+    files = write_dicom_study(study, places.study)
+    write_truth(study, places.root)
+    shutil.make_archive(str(places.root / "study"), "zip", places.study)
+    n_slices, n_frames, n_rows, n_cols = study.series.frames.shape
+    console.print(f"{len(files)} files: {n_slices} slices x {n_frames} frames of {n_rows} x {n_cols}", highlight=False)
+
+
+def train(places: Places) -> None:
+    """Simulate the training set, then train and assemble the pool."""
+    started = time.monotonic()
+
+    def show(n_done: int, n_total: int) -> None:
+        console.print(
+            f"{time.monotonic() - started:4.0f} s  simulated {n_done} of {n_total} labelled slices",
+            end="\r" if console.is_terminal and n_done < n_total else "\n",
+            highlight=False,
+        )
+
+    preset = get_preset(TRAINING_PRESET)
+    write_labelled_set(places.training_set, preset, N_TRAINING_SLICES, TRAINING_SEED, SHARD_SLICES, show)
+    with TrainingDisplay(console) as display:
+        manifest = train_pool(
+            TrainingSettings.quick(),
+            places.training_set,
+            places.pool,
+            places.tracking_uri,
+            on_progress=display,
+            name="demo",
+        )
+    console.print(f"{manifest.n_members} members in {places.pool}", highlight=False)
+
+
+def send(places: Places) -> None:
+    """Start the service, send the study, wait, fetch the results."""
+    settings = ServiceSettings(pool_dir=places.pool, studies_dir=places.store, port=free_port())
+    with running_service(settings) as url, ServiceClient(url) as client, progress_bar() as bar:
+        sent = client.send(places.study)
+        row = bar.add_task("member sweeps", total=sent.n_sweeps)
+
+        def show(view: StudyView) -> None:
+            bar.update(row, completed=view.n_sweeps_done, total=view.n_sweeps)
+
+        client.wait(sent.id, show)
+        for path in client.fetch(sent.id, places.root / "service-answer"):
+            path.replace(places.root / path.name)
+        (places.root / "service-answer").rmdir()
+
+
+def compare(places: Places) -> list[SliceDice]:
+    """Every member's Dice against the true masks."""
+    result = json.loads((places.root / "result.json").read_text(encoding="utf-8"))
+    with np.load(places.truth) as truth_file, np.load(places.root / "members.npz") as members:
+        truth, ids, masks = truth_file["labels"] == MYOCARDIUM, list(members["ids"]), members["mask"]
+    return [
+        compare_members(
+            fields["name"],
+            Selection.from_result(fields, result["settings"]["rule"]),
+            {member_id: masks[m, i] for m, member_id in enumerate(ids)},
+            truth[i],
+        )
+        for i, fields in enumerate(result["slices"])
+    ]
+
+
+def show_what_next(places: Places) -> None:
+    """The files, and the commands to go on with."""
+    names = [name for name in RESULT_NAMES if (places.root / name).exists()]
+    console.print(f"results in {places.root}/: {', '.join(names)}", highlight=False)
+    commands = (
+        ("compare the members in MLflow", "make mlflow-ui   # then open http://127.0.0.1:5000"),
+        ("start the service again", f"{sys.executable} -m serve run --pool {places.pool} --studies {places.store}"),
+        ("send a study with curl", f"curl -F files=@{places.root}/study.zip http://127.0.0.1:8000/v1/studies"),
+        ("fetch a result", "curl -O http://127.0.0.1:8000/v1/studies/ID/result.json   # ID from the answer above"),
+        (
+            "the same without a service",
+            f"{sys.executable} -m pool analyse {places.study} --pool {places.pool} --out result",
+        ),
+    )
+    for what, command in commands:
+        console.print(f"{what}:\n    {_relative(command)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _relative(command: str) -> str:
+    return command.replace(f"{os.getcwd()}/", "")
+
+
+if __name__ == "__main__":
+    typer.run(main)

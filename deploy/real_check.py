@@ -1,0 +1,63 @@
+"""`make real-check`: Dice on published real slices (`.mat` pairs) with a pool, if the folder is there.
+
+The slices are the ones published with the DAUGS paper. They state no licence, so they are neither part of this
+repository nor ever used for training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from scipy.io import loadmat
+
+from deploy.tables import mean_line, members_table
+from pool.analysis import analyse
+from pool.errors import PoolError
+from pool.evaluation.members import SliceDice, compare_members
+from pool.inputs import open_study
+from pool.member import Pool
+from pool.results import write_results
+
+REAL_MYOCARDIUM = 1
+"""Label of the myocardium in `final_mask`."""
+
+console = Console()
+
+
+def main(data: Path, pool: Path, out: Path = Path("real-check"), threads: int = torch.get_num_threads()) -> None:
+    """Analyse every slice of `data/images` and compare with `data/labels`."""
+    images = sorted((data / "images").glob("*.mat"))
+    if not images:
+        console.print(f"skipped: no real slices in {data} (they are not part of this repository)", highlight=False)
+        return
+    torch.set_num_threads(threads)
+    try:
+        members = Pool.load(pool)
+        slices = [
+            check(path, data / "labels" / path.name, members, out / path.stem) for path in track(images, "slices")
+        ]
+    except PoolError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    for group in np.array_split(np.array(slices, dtype=object), max(1, len(slices) // 3)):
+        console.print(members_table(list(group)))
+    console.print(mean_line(slices), highlight=False)
+    console.print(f"overlays in {out}/ (never to be committed)", highlight=False)
+
+
+def check(image: Path, label: Path, pool: Pool, out: Path) -> SliceDice:
+    """Analyse one slice, keep its pictures, and compare it with the expert's mask."""
+    analysis = analyse(open_study(image).series, pool)
+    write_results(analysis, out)
+    item = analysis.slices[0]
+    truth = loadmat(label)["final_mask"] == REAL_MYOCARDIUM
+    return compare_members(image.stem, item.selection, item.member_masks, truth)
+
+
+if __name__ == "__main__":
+    typer.run(main)
