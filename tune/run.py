@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pool.errors import SettingsError
+from pool.errors import OutputError, SettingsError
 from pool.manifest import PoolManifest
 from tune.assemble import choose_members, refuse_used_folder, write_pool
 from tune.progress import TrainingProgress
@@ -20,6 +20,8 @@ from tune.tracking import Tracking
 
 OBJECT_STORE_BYTES = 150_000_000
 """Of a local Ray: slices are memory-mapped and never pass through the object store."""
+EXPERIMENT_FOLDER = "seeds"
+"""Where Ray Tune keeps the trials, inside the storage folder."""
 _PARENT_RUN = "mlflow-parent-run.txt"
 
 
@@ -49,7 +51,7 @@ def train_pool(
 
     Raises:
         SettingsError: settings that do not suit the data, or more resources than the cluster has.
-        OutputError: `out_dir` is in use or cannot be written.
+        OutputError: `out_dir` or `storage_path` is in use, or cannot be written.
         TrainingError: training failed, or gave too few good checkpoints.
     """
     resources = resources or Resources()
@@ -67,6 +69,9 @@ def train_pool(
         storage = storage_path or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
         storage = storage.resolve()
         storage.mkdir(parents=True, exist_ok=True)
+        if not resume and (storage / EXPERIMENT_FOLDER).exists():
+            remedy = "Resume it, or name another folder."
+            raise OutputError(f"storage folder {storage.name}", "must not hold another training", "one", remedy)
         run_file = storage / _PARENT_RUN
         run_id = run_file.read_text().strip() if resume and run_file.is_file() else None
         try:
@@ -79,13 +84,13 @@ def train_pool(
             from tune.trainable import DriverCallback, run_trials
 
             callback = DriverCallback(settings, on_progress, tracking.log_epoch)
-            candidates = run_trials(settings, data, storage, resources, callback, resume)
+            candidates = run_trials(settings, data, storage / EXPERIMENT_FOLDER, resources, callback, resume)
             chosen = choose_members(candidates, settings)
             manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256)
         except BaseException as error:
             tracking.fail(f"{type(error).__name__}: {error}")
             raise
-    tracking.log_members(manifest, out_dir)
+    tracking.log_members(manifest, out_dir, [candidate.report for candidate in candidates])
     tracking.finish(manifest)
     return manifest
 

@@ -39,7 +39,6 @@ class Tracking:
         self._experiment_id = ""
         self.run_id: str | None = None
         """Id of the parent run; None where nothing is written."""
-        self._reports: list[EpochReport] = []
 
     def start(self, name: str, settings: TrainingSettings, data_sha256: str, run_id: str | None = None) -> None:
         """Open the store, once and before any trial runs, and the parent run.
@@ -72,14 +71,19 @@ class Tracking:
 
     def log_epoch(self, report: EpochReport) -> None:
         """A point of the seed's curves, on the parent run."""
-        self._reports.append(report)
         with self._harmless("written to"):
             suffix = f"/seed-{report.seed}"
             values = {f"validation_dice{suffix}": report.validation_dice, f"train_loss{suffix}": report.train_loss}
             self._log_metrics(self.run_id, values | {f"n_patches_per_s{suffix}": report.n_patches_per_s}, report.epoch)
 
-    def log_members(self, manifest: PoolManifest, pool_dir: Path) -> None:
-        """A finished run a member, its curves up to its own epoch under the same names for all, and its weights."""
+    def log_members(self, manifest: PoolManifest, pool_dir: Path, reports: Sequence[EpochReport]) -> None:
+        """A finished run a member, its curves up to its own epoch under the same names for all, and its weights.
+
+        Args:
+            manifest: of the pool.
+            pool_dir: its folder.
+            reports: of all epochs of all seeds, those before a resume included.
+        """
         for member in manifest.members:
             with self._harmless("written to"):
                 if self._client is None or self.run_id is None:
@@ -96,7 +100,7 @@ class Tracking:
                         run_id,
                         {"seed": member.seed, "epoch": member.epoch, **_flat({"network": member.network.to_dict()})},
                     )
-                    for report in self._curve(member.seed, member.epoch):
+                    for report in _curve(reports, member.seed, member.epoch):
                         values = {"validation_dice": report.validation_dice, "train_loss": report.train_loss}
                         self._log_metrics(run_id, values, report.epoch)
                     self._client.log_artifact(run_id, str(pool_dir / member.weights_name), "weights")
@@ -123,10 +127,6 @@ class Tracking:
             self._client.set_tag(self.run_id, "failure", reason[:5000])
             self._client.set_terminated(self.run_id, "FAILED")
 
-    def _curve(self, seed: int, last_epoch: int) -> Sequence[EpochReport]:
-        by_epoch = {r.epoch: r for r in self._reports if r.seed == seed and r.epoch <= last_epoch}
-        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
-
     def _log_params(self, run_id: str, params: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
@@ -148,6 +148,10 @@ class Tracking:
             if self._uri is not None and (self._client is not None or verb == "started"):
                 _log.warning("MLflow could not be %s (%s); training goes on without it.", verb, type(error).__name__)
             self._client = self.run_id = None
+
+
+def _curve(reports: Sequence[EpochReport], seed: int, last_epoch: int) -> list[EpochReport]:
+    return sorted((r for r in reports if r.seed == seed and r.epoch <= last_epoch), key=lambda r: r.epoch)
 
 
 def _connect(uri: str) -> MlflowClient:

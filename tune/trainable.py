@@ -121,7 +121,7 @@ def _current_callback() -> DriverCallback | None:
 def run_trials(
     settings: TrainingSettings,
     data_dir: Path,
-    storage_path: Path,
+    experiment: Path,
     resources: Resources,
     callback: DriverCallback,
     resume: bool = False,
@@ -131,10 +131,10 @@ def run_trials(
     Args:
         settings: the recipe.
         data_dir: a labelled set, at the same path on every node.
-        storage_path: absolute; Ray keeps the experiment in its subfolder `seeds`.
+        experiment: absolute path of Ray's folder of this experiment.
         resources: of one trial.
         callback: see `DriverCallback`.
-        resume: continue an experiment that lies in `storage_path`, if one does.
+        resume: continue the experiment that lies in that folder, if one does.
 
     Raises:
         TrainingError: a trial failed more often than `resources.n_retries`.
@@ -151,13 +151,12 @@ def run_trials(
     }
     needs = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     trainable = ray_tune.with_resources(train_trial, needs)
-    experiment = storage_path / "seeds"
     if resume and ray_tune.Tuner.can_restore(str(experiment)):
         tuner = ray_tune.Tuner.restore(str(experiment), trainable, param_space=config, resume_errored=True)
     else:
         run_config = ray_tune.RunConfig(
-            name="seeds",
-            storage_path=str(storage_path),
+            name=experiment.name,
+            storage_path=str(experiment.parent),
             callbacks=[callback],
             failure_config=ray_tune.FailureConfig(max_failures=resources.n_retries),
             verbose=0,

@@ -41,7 +41,7 @@ def tiny() -> TrainingSettings:
         network=NetworkSpec(width=4, n_poolings=2),
         n_epochs=2,
         n_checkpoints=2,
-        n_patches_per_slice=4,
+        n_patches_per_slice=3,
         batch_size=6,
         n_warmup_steps=0,
         least_validation_dice=0.0,

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pool.errors import SettingsError
+from pool.errors import OutputError, SettingsError
 from pool.manifest import verify_pool
 from pool.member import Pool
 from pool.phantom.labelled_set import write_labelled_set
@@ -85,6 +85,9 @@ def test_too_few_members_fail_the_parent_run_and_a_resume_does_not_train_again(
     (run,) = client.search_runs([client.get_experiment_by_name("perfusion-pool").experiment_id])
     assert run.info.status == "FAILED"
     assert "TooFewMembersError" in run.data.tags["failure"]
+
+    with pytest.raises(OutputError, match="storage folder storage: must not hold another training"):
+        train_pool(strict, data, tmp_path / "pool", storage_path=tmp_path / "storage")
 
     seen: list[TrainingProgress] = []
     lenient = dataclasses.replace(strict, least_validation_dice=0.0)

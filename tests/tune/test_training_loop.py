@@ -20,17 +20,17 @@ def start(settings: TrainingSettings, samples: Samples, seed: int = 1) -> SeedTr
 
 
 def test_loss_falls_and_dice_rises_on_a_tiny_set(rings: Samples, changed: Change) -> None:
-    settings = changed(n_epochs=5, n_patches_per_slice=9, learning_rate=1e-2)
+    settings = changed(n_epochs=3, n_patches_per_slice=9, learning_rate=1e-2, augment=None)
     seen: list[StepProgress] = []
     reports = list(start(settings, rings).epochs(seen.append))
-    assert [r.epoch for r in reports] == [1, 2, 3, 4, 5]
-    assert reports[-1].train_loss < 0.7 * reports[0].train_loss
+    assert [r.epoch for r in reports] == [1, 2, 3]
+    assert reports[-1].train_loss < 0.8 * reports[0].train_loss
     assert reports[-1].validation_dice > 0.6
     assert (seen[-1].n_steps_done, seen[-1].n_steps) == (len(seen), len(seen))
 
 
 def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(rings: Samples, changed: Change) -> None:
-    settings = changed(n_epochs=3)
+    settings = changed(n_epochs=3, n_patches_per_slice=2)
     whole = start(settings, rings)
     reports = list(whole.epochs())
 
@@ -66,8 +66,8 @@ def test_stops_early_once_the_dice_no_longer_improves(
     rings: Samples, changed: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dices = iter([0.2, 0.5, 0.4, 0.5, 0.9])
-    monkeypatch.setattr(SeedTraining, "_validate", lambda training: next(dices))
-    training = start(changed(n_epochs=9, n_checkpoints=1, patience_epochs=2), rings)
+    monkeypatch.setattr(SeedTraining, "_validate", lambda _: next(dices))
+    training = start(changed(n_epochs=9, n_patches_per_slice=1, n_checkpoints=1, patience_epochs=2), rings)
     assert [report.validation_dice for report in training.epochs()] == [0.2, 0.5, 0.4, 0.5]
     assert training.finished
 
