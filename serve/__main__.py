@@ -47,12 +47,12 @@ def run(
     }
     with _refusals_in_words():
         settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
-        stopped = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
         with ExitStack() as stack:
             with _say.status("starting Ray Serve and loading the pool"):
                 url = stack.enter_context(running_service(settings))
+            stopped = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):  # now, because Ray has set its own at its start
+                signal.signal(number, lambda *_: stopped.set())
             _say.print(f"ready at {url}, documented at {url}/docs; Ctrl-C stops it")
             stopped.wait()
             _say.print("stopping; unfinished studies are taken up again at the next start")

@@ -22,6 +22,8 @@ from serve.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
 """A dead replica is replaced some 3.5 to 5 s after its death with this period, up to 11 s with Ray's default."""
+GRACE_S = 5.0
+"""How long a replica that is told to stop may finish what it does [s]; its work is taken up again elsewhere."""
 REQUESTS_AT_ONCE = 64
 """HTTP requests in work at once; as many again wait, further ones get 503."""
 
@@ -103,7 +105,12 @@ def build(settings: ServiceSettings) -> Application:
     """
     manifest = PoolManifest.load(settings.pool_dir)
     settings.check_pool(manifest)
-    common: dict[str, Any] = {"num_replicas": 1, "health_check_period_s": HEALTH_CHECK_PERIOD_S}
+    common: dict[str, Any] = {
+        "num_replicas": 1,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+        "graceful_shutdown_wait_loop_s": GRACE_S / 10,
+        "graceful_shutdown_timeout_s": GRACE_S,
+    }
     shards = {shard_name(k): _shard(settings, manifest, k, common) for k in range(settings.n_shards)}
     selector = ray_serve.deployment(
         name="selector",

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -15,6 +16,9 @@ from pool.errors import SettingsError
 from pool.manifest import verify_pool
 from serve.errors import ServiceUnreachableError
 from serve.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from ray.serve import Application
 
 APPLICATION_NAME = "perfusion-pool"
 _POLL_S = 0.1
@@ -63,7 +67,7 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
         settings.check_cluster(ray.cluster_resources())
         ray_serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
-            ray_serve.run(build(settings), name=APPLICATION_NAME, route_prefix="/")
+            _run(build(settings))
             url = f"http://{settings.host}:{settings.port}"
             _wait_until_ready(url, settings.start_deadline_s)
             yield url
@@ -73,6 +77,17 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
     finally:
         if starts_ray:
             ray.shutdown()
+
+
+def _run(application: Application) -> None:
+    from ray import serve as ray_serve
+
+    try:
+        ray_serve.run(application, name=APPLICATION_NAME, route_prefix="/")
+    except RuntimeError as error:  # what Ray Serve raises where a replica cannot be made
+        raise ServiceUnreachableError(
+            "service", "every part of it must start", "one that failed", "See Ray's logs."
+        ) from error
 
 
 def _refuse_used_port(settings: ServiceSettings) -> None:
