@@ -17,10 +17,12 @@ from pool.phantom.ranges import Draws, Range
 
 N_ANGLES = 360
 """Entries of a contour's table."""
-MAX_SHORTENING = 0.5
+MAX_SHORTENING = 0.46
 """Loss of the cavity's radius from end diastole to end systole."""
 LARGEST_EPI_MM = 47.0
 """Larger hearts, dilated and thick at once, are scaled down to this mean epicardial radius [mm]."""
+RECESS = 0.7
+"""Depth of the recesses over the thickness of the trabecular layer."""
 GROOVE_MM = 6.0
 """Width over which the pericardium bridges a groove [mm]."""
 N_PAPILLARY = 3
@@ -38,7 +40,7 @@ class HeartShape:
     septum_rad: Tensor
     """Direction of the septum's middle from the LV's centre [rad]."""
     trabecular_mm: Tensor
-    """Thickness of the trabecular layer [mm]."""
+    """Thickness of the trabecular layer, which is pressed together as the cavity shrinks [mm]."""
     papillary: Tensor
     """x, y, half-axis 1, half-axis 2 [mm], tilt [rad], presence: `slice muscle 6`."""
     rv_centre_mm: Tensor
@@ -72,14 +74,14 @@ def harmonics(draws: Draws, roughness: float, n_angles: int = N_ANGLES) -> Tenso
 def draw_hearts(draws: Draws, anatomy: Anatomy) -> HeartShape:
     """Draw consistent base, mid and apical slices of hearts.
 
-    The wall's area is kept as the cavity shrinks, but for a quarter that comes from longitudinal shortening.
+    The wall's area is kept as the cavity shrinks, but for an eighth that comes from longitudinal shortening.
     """
     contraction = (draws.subject(anatomy.contraction) + 0.12 * draws.normal()).clamp(0, 1)
     size = draws.by_level(1.02, 0.97, 0.74) * (1 + 0.04 * draws.normal())
     diastolic_cavity = draws.subject(anatomy.cavity_radius_mm) * size
     diastolic_wall = draws.subject(anatomy.wall_mm) * draws.by_level(1.0, 1.0, 0.85) * (1 + 0.06 * draws.normal())
     cavity = diastolic_cavity * (1 - MAX_SHORTENING * contraction)
-    wall_area = ((diastolic_cavity + diastolic_wall) ** 2 - diastolic_cavity**2) * (1 + 0.25 * contraction)
+    wall_area = ((diastolic_cavity + diastolic_wall) ** 2 - diastolic_cavity**2) * (1 + 0.12 * contraction)
     epi = torch.sqrt(cavity**2 + wall_area)
     fits = (LARGEST_EPI_MM / epi).clamp(max=1.0)
     cavity, epi = cavity * fits, epi * fits
@@ -108,7 +110,7 @@ def draw_hearts(draws: Draws, anatomy: Anatomy) -> HeartShape:
         epi_mm=epi_table,
         wall_mm=wall_table,
         septum_rad=septum,
-        trabecular_mm=draws.subject(anatomy.trabecular_mm) * draws.by_level(0.7, 1.0, 1.3),
+        trabecular_mm=draws.subject(anatomy.trabecular_mm) * draws.by_level(0.7, 1.0, 1.3) * (1 + 0.9 * contraction),
         papillary=_draw_papillary(draws, anatomy, cavity, septum, contraction),
         rv_centre_mm=torch.stack([offset, across], 1),
         rv_half_axes_mm=torch.stack([width, length], 1),
@@ -127,8 +129,8 @@ def _draw_papillary(
     """Papillary muscles on the free wall, thicker and nearer to the centre as the heart contracts."""
     spread = torch.tensor([0.95, -0.95, -0.35], device=draws.device)
     angle = septum_rad[:, None] + torch.pi + spread + 0.3 * draws.normal(N_PAPILLARY)
-    radius = draws.slices(anatomy.papillary_radius_mm, N_PAPILLARY) * (1 + 0.35 * contraction[:, None])
-    radius = torch.minimum(radius, 0.42 * cavity_mm[:, None])
+    radius = draws.slices(anatomy.papillary_radius_mm, N_PAPILLARY) * (1 + 0.5 * contraction[:, None])
+    radius = torch.minimum(radius, 0.45 * cavity_mm[:, None])
     depth = (cavity_mm[:, None] - radius * draws.slices(Range(0.1, 1.7), N_PAPILLARY)).clamp(min=1.0)
     squeeze = draws.slices(Range(0.55, 1.0), N_PAPILLARY)
     tilt = angle + 0.6 * draws.normal(N_PAPILLARY)
@@ -148,6 +150,8 @@ class HeartMaps:
     """To the epicardial border [mm]."""
     endo_distance_mm: Tensor
     """To the border of cavity and compact wall [mm]."""
+    recess_distance_mm: Tensor
+    """To the ends of the recesses between trabeculae, outside the cavity's border [mm]."""
     rv_distance_mm: Tensor
     """To the border of the RV cavity [mm]."""
     heart_distance_mm: Tensor
@@ -198,9 +202,11 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
         q = torch.sqrt(((dx * c + dy * s) / a[:, None, None]) ** 2 + ((dy * c - dx * s) / b[:, None, None]) ** 2)
         muscle = coverage((1 - q) * b[:, None, None], 1.5 * pixel) * present[:, None, None]
         papillary = torch.maximum(papillary, muscle)
-    ridges = (0.45 + 0.75 * smooth_noise(draws, grid, 6.0) + 0.35 * smooth_noise(draws, grid, 3.0)).clamp(0, 2.2)
+    ridges = (0.35 + 0.75 * smooth_noise(draws, grid, 6.0) + 0.35 * smooth_noise(draws, grid, 3.0)).clamp(0, 2.2)
     layer = shape.trabecular_mm[:, None, None]
-    trabecular = 0.9 * coverage(layer * ridges - endo_distance, 2.0 * pixel) * (layer > 0.1)
+    # recesses reach into the wall, ridges into the cavity, and a thick slice mixes both
+    recess = RECESS * layer
+    trabecular = ((layer * ridges + 0.5 * recess - endo_distance) / (recess + 0.8 * layer + pixel) + 0.2).clamp(0, 1)
     depth = (-endo_distance / wall).clamp(0, 1)
     streaks = smooth_noise(draws, grid, 6.0) + 0.5 * smooth_noise(draws, grid, 3.0)
     near_wall = (1.3 - rv_outside / (0.5 * shape.rv_half_axes_mm[:, :1, None])).clamp(0.15, 1)
@@ -209,6 +215,7 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
         angle_rad=angle,
         epi_distance_mm=epi_distance,
         endo_distance_mm=endo_distance,
+        recess_distance_mm=endo_distance + recess,
         rv_distance_mm=rv_distance,
         heart_distance_mm=heart_distance,
         sac_distance_mm=sac_distance,

@@ -23,7 +23,7 @@ class Anatomy:
 
     cavity_radius_mm: Range = Range(20.0, 29.0)
     """Mean endocardial radius at end diastole [mm]."""
-    wall_mm: Range = Range(6.0, 12.0)
+    wall_mm: Range = Range(7.0, 13.0)
     """Compact wall at end diastole [mm]."""
     contraction: Range = Range(0.0, 0.8)
     """Phase of a slice within the cycle: 0 end diastole, 1 end systole with the cavity's radius down by half."""
@@ -61,7 +61,7 @@ class Anatomy:
         """Beyond disease: dilated and hypertrophied hearts, any orientation within reason."""
         return Anatomy(
             cavity_radius_mm=Range(15.0, 34.0),
-            wall_mm=Range(4.5, 17.0),
+            wall_mm=Range(5.0, 14.0),
             contraction=Range(0.0, 1.0),
             ellipticity=Range(0.80, 1.0),
             outline_roughness=0.05,
@@ -306,7 +306,7 @@ class Reader:
 
     endo_inset_mm: Range = Range(1.9, 4.2)
     """Contour outside the cavity's border, into the wall [mm]."""
-    epi_inset_mm: Range = Range(0.4, 1.6)
+    epi_inset_mm: Range = Range(0.8, 2.1)
     """Contour inside the epicardial border [mm]."""
     rv_inset_mm: Range = Range(0.0, 1.2)
     """Contour inside the RV cavity [mm]."""

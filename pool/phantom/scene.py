@@ -91,8 +91,9 @@ def _fill_heart(
 ) -> tuple[Tensor, Tensor]:
     """Shares of blood and muscle in the heart, and how much of each pixel the heart covers."""
     pixel = grid.spacing_mm
-    cavity = coverage(heart.endo_distance_mm, pixel)
+    cavity = coverage(heart.recess_distance_mm, pixel)
     left = coverage(heart.epi_distance_mm, pixel)
+    cavity = torch.minimum(cavity, left)
     right = coverage(heart.rv_distance_mm, pixel) * (1 - left)
     whole = coverage(heart.heart_distance_mm, pixel)
     wall_of_right = (whole - left - right).clamp(min=0) * shape.rv_present[:, None, None]

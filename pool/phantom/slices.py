@@ -144,9 +144,9 @@ def _image(
     coarse = Grid(COARSE_PX, COARSE_PX, FINE.spacing_mm * FINE.n_rows / COARSE_PX)
     # phase lines are fewer than readout samples for the same field of view: coarser along one of the two axes
     finer = coarse.spacing_mm / draws.subject(sequence.spacing_mm)
-    coarser = finer * draws.subject(Range(0.72, 1.0))
+    coarser = finer * draws.subject(Range(0.6, 1.0))
     vertical = draws.subject_happens(0.5)
-    taper = draws.subject(Range(0.05, 0.6))
+    taper = draws.subject(Range(0.1, 0.8))
     row_window = kspace_window(COARSE_PX, torch.where(vertical, coarser, finer), taper)
     col_window = kspace_window(COARSE_PX, torch.where(vertical, finer, coarser), taper)
     receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
