@@ -285,6 +285,23 @@ class Motion:
         self.jitter_mm.require("jitter", 0, 10, "mm")
         _share("failed motion correction", self.failed_share)
 
+    def with_correction(self, left: float) -> Motion:
+        """The same breathing with another quality of motion correction, in every slice.
+
+        Args:
+            left: share of the motion that is left: 0 perfect correction, 0.3 some, 1 none.
+
+        Raises:
+            SettingsError: a share outside 0 to 1.
+        """
+        _share("motion left", left)
+        jitter = Range(self.jitter_mm.low + 0.5 * left, self.jitter_mm.high + 1.5 * left)
+        return replace(self, uncorrected=Range(left, left), jitter_mm=jitter, failed_share=0.0)
+
+    def failed(self) -> Motion:
+        """The same breathing where motion correction fails in every slice and makes frames jump."""
+        return replace(self, failed_share=1.0)
+
     @staticmethod
     def broad() -> Motion:
         """From perfect to failed correction."""

@@ -99,6 +99,11 @@ class Draws:
         """Standard normal numbers a slice: `slice *shape`."""
         return torch.randn(self.n_slices, *shape, generator=self.generator, device=self.device)
 
+    def child(self) -> torch.Generator:
+        """A generator of its own for a part whose amount of numbers must not shift all later ones."""
+        seed = torch.randint(2**62, (1,), generator=self.generator, device=self.device)
+        return torch.Generator(self.device).manual_seed(int(seed.item()))
+
     def subject_phase(self) -> Tensor:
         """A number in [0, 1) a heart: `slice`."""
         return self.subject(Range(0.0, 1.0))

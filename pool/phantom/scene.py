@@ -25,6 +25,8 @@ class Scene:
     """Share of each tissue: `slice tissue row col`, tissues in the order of `tissue_curves`."""
     labels: Tensor
     """Expert labels, uint8 `slice row col`."""
+    reader_labels: Tensor
+    """Labels of every reader, the first the same as `labels`, uint8 `reader slice row col`."""
     anatomical_labels: Tensor
     """Labels by tissue, uint8 `slice row col`."""
     mbf_ml_min_g: Tensor
@@ -48,6 +50,7 @@ def make_scene(
     grid: Grid,
     centre_x_mm: Tensor,
     centre_y_mm: Tensor,
+    n_readers: int = 1,
 ) -> Scene:
     """Draw hearts, what surrounds them, their flow and the experts' contours, and render all of it on a grid.
 
@@ -56,6 +59,7 @@ def make_scene(
         anatomy, surroundings, flow, reader: distributions.
         grid: where to render.
         centre_x_mm, centre_y_mm: position of the LV from the grid's middle, `slice` [mm].
+        n_readers: experts who draw; more of them change nothing else.
     """
     x_mm, y_mm = grid.coordinates_mm(centre_x_mm, centre_y_mm)
     shape = draw_hearts(draws, anatomy)
@@ -65,12 +69,14 @@ def make_scene(
     around = draw_surroundings(draws, surroundings, shape)
     shares, covered = _fill_heart(draws, shape, heart, grid, mbf, state, infarct)
     render_surroundings(draws, surroundings, around, heart, grid, x_mm, y_mm, shares, 1 - covered)
-    labels = expert_labels(draws, reader, shape, heart)
+    readers = Draws(draws.child(), draws.n_subjects)
+    read = torch.stack([expert_labels(readers, reader, shape, heart) for _ in range(n_readers)])
     truth = anatomical_labels(heart)
     rim = torch.exp(-(((heart.endo_distance_mm + 0.8) / 1.1) ** 2))
     return Scene(
         shares,
-        labels,
+        read[0],
+        read,
         truth,
         torch.where(truth == 1, mbf, torch.zeros_like(mbf)),
         state,

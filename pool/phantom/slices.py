@@ -50,6 +50,8 @@ class LabelledSlices:
     """Compact wall and papillary muscles, and both cavities, uint8 `slice row col`."""
     mbf_ml_min_g: Tensor
     """True flow, 0 outside the anatomical myocardium, float32 `slice row col` [mL/min/g]."""
+    reader_labels: Tensor
+    """Labels of every reader, the first the same as `labels`, uint8 `reader slice row col`."""
     subject: Tensor
     """Number of the heart within the batch, int64 `slice`; a heart has three slices."""
 
@@ -60,7 +62,11 @@ class LabelledSlices:
 
 
 def make_labelled_slices(
-    preset: Preset, n_slices: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    preset: Preset,
+    n_slices: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+    n_readers: int = 1,
 ) -> LabelledSlices:
     """Simulate labelled slices; slices 3i, 3i + 1 and 3i + 2 are base, mid and apex of one heart.
 
@@ -71,28 +77,34 @@ def make_labelled_slices(
         n_slices: how many, at least one.
         generator: source of all randomness; its state moves on.
         device: where to compute and leave the result.
+        n_readers: experts who draw each heart; frames and first labels do not depend on it.
 
     Raises:
-        SettingsError: no slices are asked for.
+        SettingsError: no slices or no readers are asked for.
     """
+    if n_readers < 1:
+        raise SettingsError("number of readers", "must be at least 1", str(n_readers))
     if n_slices < 1:
         raise SettingsError("number of slices", "must be at least 1", str(n_slices))
     local = generator_on(device, generator)
     size = BATCH_SUBJECTS_CUDA if torch.device(device).type == "cuda" else BATCH_SUBJECTS
     n_subjects = -(-n_slices // N_LEVELS)
-    parts = [_simulate(preset, Draws(local, min(size, n_subjects - i))) for i in range(0, n_subjects, size)]
+    parts = [_simulate(preset, Draws(local, min(size, n_subjects - i)), n_readers) for i in range(0, n_subjects, size)]
     joined = [torch.cat(pieces)[:n_slices] for pieces in zip(*parts)]
     subject = torch.arange(n_subjects, device=joined[0].device).repeat_interleave(N_LEVELS)[:n_slices]
-    return LabelledSlices(joined[0], joined[1], joined[2], joined[3], subject)
+    read = joined[1].transpose(0, 1).contiguous()
+    return LabelledSlices(joined[0], read[0], joined[2], joined[3], read, subject)
 
 
 @torch.no_grad()
-def _simulate(preset: Preset, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One batch: frames, expert labels, anatomical labels, flow."""
+def _simulate(preset: Preset, draws: Draws, n_readers: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One batch: frames, labels `slice reader row col`, anatomical labels, flow."""
     spread = draws.slice(preset.motion.centre_jitter_mm)
     limit = 0.25 * IMAGE_PX * SPACING_MM
     centre_x, centre_y = ((spread * draws.normal()).clamp(-limit, limit) for _ in range(2))
-    scene = make_scene(draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, FINE, centre_x, centre_y)
+    scene = make_scene(
+        draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, FINE, centre_x, centre_y, n_readers
+    )
     times, signals = slice_signals(preset, draws, scene)
     frames = _image(preset, draws, scene, signals, times, centre_x, centre_y)
     margin = (FINE.n_rows - IMAGE_PX) // 2
@@ -103,7 +115,8 @@ def _simulate(preset: Preset, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Ten
     if preset.sequence.signal_gamma.low < preset.sequence.signal_gamma.high:
         frames = frames.pow_(gamma)
     labels, truth, mbf = (
-        m[:, inner, inner].contiguous() for m in (scene.labels, scene.anatomical_labels, scene.mbf_ml_min_g)
+        m[..., inner, inner].contiguous()
+        for m in (scene.reader_labels.transpose(0, 1), scene.anatomical_labels, scene.mbf_ml_min_g)
     )
     return frames, labels, truth, mbf
 

@@ -11,7 +11,7 @@ import torch
 
 from pool.errors import OutputError, PoolError, SettingsError
 from pool.phantom.labelled_set import LabelledSet, write_labelled_set
-from pool.phantom.populations import Anatomy, Flow
+from pool.phantom.populations import Anatomy, Flow, Motion
 from pool.phantom.presets import PRESETS, get_preset
 from pool.phantom.ranges import Range
 from pool.phantom.relaxation import Tissue
@@ -98,6 +98,36 @@ def test_same_seed_same_bytes_and_another_seed_others() -> None:
     assert torch.equal(first.frames, again.frames)
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.frames, other.frames)
+
+
+def test_more_readers_change_nothing_but_their_own_contours() -> None:
+    preset = get_preset("exD-1")
+    one = make_labelled_slices(preset, 6, torch.Generator().manual_seed(2))
+    three = make_labelled_slices(preset, 6, torch.Generator().manual_seed(2), n_readers=3)
+    assert torch.equal(one.frames, three.frames)
+    assert torch.equal(one.labels, three.labels)
+    assert three.reader_labels.shape == (3, 6, 128, 128)
+    assert torch.equal(three.reader_labels[0], three.labels)
+    first, second = (three.reader_labels[i] == 1 for i in (0, 1))
+    dice = 2 * float((first & second).sum()) / float(first.sum() + second.sum())
+    assert 0.7 < dice < 0.99
+    with pytest.raises(SettingsError, match="number of readers: must be at least 1; found 0"):
+        make_labelled_slices(preset, 3, torch.Generator(), n_readers=0)
+
+
+def test_motion_correction_is_a_dial() -> None:
+    preset = get_preset("inD")
+
+    def unrest(motion: Motion) -> float:
+        calm = replace(preset, motion=motion, sequence=replace(preset.sequence, noise=Range(0.0, 0.0)))
+        frames = make_labelled_slices(calm, 6, torch.Generator().manual_seed(5)).frames
+        return float((frames[:, 2:] - 2 * frames[:, 1:-1] + frames[:, :-2]).abs().mean())
+
+    perfect, some, none = (unrest(preset.motion.with_correction(left)) for left in (0.0, 0.3, 1.0))
+    assert perfect < some < none
+    assert unrest(preset.motion.failed()) > perfect
+    with pytest.raises(SettingsError, match="motion left: is a probability and must lie within 0 and 1; found 1.5"):
+        preset.motion.with_correction(1.5)
 
 
 def test_the_global_random_state_stays() -> None:
