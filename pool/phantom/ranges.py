@@ -116,6 +116,11 @@ class Draws:
         """True for slices in which something of this probability happens: bool `slice`."""
         return self.uniform(self.n_slices) < probability
 
+    @staticmethod
+    def largest_of_subject(values: Tensor) -> Tensor:
+        """The largest value of a heart's three slices, for each of them: `slice`."""
+        return values.view(-1, N_LEVELS).amax(1).repeat_interleave(N_LEVELS)
+
     def by_level(self, base: float, mid: float, apex: float) -> Tensor:
         """A value that depends on the slice level: `slice`."""
         return torch.tensor([base, mid, apex], device=self.device).repeat(self.n_subjects)

@@ -45,6 +45,12 @@ class Around:
     """Mean thickness of the fat around the heart [mm]."""
     pad_mm: Tensor
     """Mediastinal fat between the heart and the chest wall: reaches this far from the wall [mm]."""
+    aorta: Tensor
+    """Descending aorta: x, y, radius [mm], 0 where it is not in the slice: `slice 1 3`."""
+    spine: Tensor
+    """Vertebra: `slice 1 3`."""
+    coronary: Tensor
+    """Vessels in the grooves of the heart: `slice vessel 3`."""
     outline_opacity: Tensor
     """Darkness of the line between heart and fat (opposed phases of water and fat)."""
 
@@ -57,6 +63,7 @@ def draw_surroundings(draws: Draws, surroundings: Surroundings, shape: HeartShap
     rv_reach = torch.where(shape.rv_present, shape.rv_centre_mm[:, 0] + shape.rv_half_axes_mm[:, 0], epi)
     reach = torch.maximum(epi, rv_reach * torch.cos(angle - (torch.pi - shape.septum_rad.abs())).abs().clamp(min=0.75))
     tilt = torch.tan(draws.subject(surroundings.liver_tilt_rad) + 0.05 * draws.normal())
+    reach = 0.5 * (reach + draws.largest_of_subject(reach))
     return Around(
         chest_direction=direction,
         chest_inside_mm=reach + 3.0 + draws.subject(surroundings.chest_wall_gap_mm),
@@ -70,8 +77,37 @@ def draw_surroundings(draws: Draws, surroundings: Surroundings, shape: HeartShap
         has_liver=draws.subject_happens(surroundings.liver_share),
         fat_mm=draws.subject(surroundings.epicardial_fat_mm),
         pad_mm=draws.subject(Range(-4.0, 16.0)),
+        aorta=_behind(draws, Range(0.45, 0.95), Range(62, 95), Range(8, 14), 0.7),
+        spine=_behind(draws, Range(0.8, 1.3), Range(95, 130), Range(16, 24), 0.9),
+        coronary=_coronaries(draws, shape),
         outline_opacity=draws.subject(Range(0.0, 1.0)),
     )
+
+
+def _behind(draws: Draws, angle_rad: Range, distance_mm: Range, radius_mm: Range, share: float) -> Tensor:
+    """A round structure behind the heart, below and to the right in the image: `slice 1 3`."""
+    angle, distance = draws.subject(angle_rad), draws.subject(distance_mm)
+    radius = draws.subject(radius_mm) * draws.subject_happens(share)
+    return torch.stack([distance * torch.cos(angle), distance * torch.sin(angle), radius], 1)[:, None]
+
+
+def _coronaries(draws: Draws, shape: HeartShape) -> Tensor:
+    """A vessel in each groove, where right ventricle and septum meet: `slice vessel 3`."""
+    side = torch.tensor([1.1, -1.1], device=draws.device)
+    angle = shape.septum_rad[:, None] + side + 0.25 * draws.normal(2)
+    distance = shape.epi_mm.mean(1)[:, None] + draws.slices(Range(2.5, 8.0), 2)
+    radius = draws.slices(Range(0.8, 2.2), 2) * (draws.slices(Range(0, 1), 2) < 0.4)
+    return torch.stack([distance * torch.cos(angle), distance * torch.sin(angle), radius], 2)
+
+
+def _spot(spots: Tensor, x_mm: Tensor, y_mm: Tensor, edge_mm: float) -> Tensor:
+    """Coverage by discs of (x, y, radius), `slice spot 3`; a radius of 0 draws nothing."""
+    cover = torch.zeros(1, device=spots.device)
+    for x, y, radius in (spot.unbind(1) for spot in spots.unbind(1)):
+        distance = torch.sqrt((x_mm - x[:, None, None]) ** 2 + (y_mm - y[:, None, None]) ** 2)
+        disc = coverage(radius[:, None, None] - distance, edge_mm) * (radius > 0)[:, None, None]
+        cover = torch.maximum(cover, disc)
+    return cover
 
 
 def render_surroundings(
@@ -106,6 +142,7 @@ def render_surroundings(
         free = free - part
         return part
 
+    shares[:, TISSUE["lv_blood"]] += take(_spot(around.coronary, x_mm, y_mm, pixel) * coverage(outside, pixel))
     take(around.outline_opacity[:, None, None] * coverage(1.0 - outside, pixel))
     broad_lumps = smooth_noise(draws, grid, 45.0)
     ring = around.fat_mm[:, None, None] * (0.6 + 0.6 * broad_lumps + 0.15 * lumps).clamp(0, 3)
@@ -120,7 +157,11 @@ def render_surroundings(
     swirl = smooth_noise(draws, grid, 5.0)
     organ_side = coverage(x_mm + 12.0 * lumps - 60 * draws.normal()[:, None, None], 12.0)
     shares[:, TISSUE["liver"]] += liver * (1 - organ_side) * (1 + 0.08 * swirl)
-    shares[:, TISSUE["other"]] += liver * organ_side * (0.7 + 0.25 * swirl).clamp(0.05, 1.5)
+    shares[:, TISSUE["other"]] += liver * organ_side * (0.7 + 0.12 * swirl + 0.2 * lumps).clamp(0.05, 1.5)
+
+    shares[:, TISSUE["lv_blood"]] += take(_spot(around.aorta, x_mm, y_mm, pixel) * coverage(inside, pixel))
+    spine = take(_spot(around.spine, x_mm, y_mm, 2 * pixel) * coverage(inside + 12.0, pixel))
+    shares[:, TISSUE["other"]] += spine * (0.75 + 0.15 * swirl).clamp(0.1, 1.3)
 
     pad = around.pad_mm[:, None, None] * (1 + 0.5 * broad_lumps) - (inside + 0.35 * outside).clamp(min=-5)
     shares[:, TISSUE["fat"]] += take(coverage(pad, 2 * pixel) * coverage(inside, pixel)) * (0.8 + 0.25 * swirl).clamp(
@@ -140,7 +181,7 @@ def render_surroundings(
     shares[:, TISSUE["muscle"]] += muscle * (1 - 0.75 * ribs - layers) * grain
     shares[:, TISSUE["fat"]] += muscle * (0.1 * ribs + layers)
     skin = around.chest_muscle_mm[:, None, None] + around.chest_fat_mm[:, None, None]
-    shares[:, TISSUE["fat"]] += take(coverage(skin - depth, pixel)) * (0.85 + 0.2 * swirl).clamp(0.2, 1.3)
+    shares[:, TISSUE["fat"]] += take(coverage(skin - depth, pixel)) * (0.9 + 0.1 * swirl).clamp(0.2, 1.3)
     if surroundings.clutter > 0:
         _add_clutter(draws, surroundings.clutter, heart, grid, x_mm, y_mm, shares, lumps)
 
