@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,16 @@ def test_more_than_the_machine_has_is_refused(url: str, settings: ServiceSetting
         running_service(too_much),
     ):
         pass
+
+
+def test_the_builder_takes_a_configuration_files_arguments(settings: ServiceSettings) -> None:
+    from serve.app import build
+
+    (argument,) = inspect.signature(build).parameters.values()
+    assert argument.annotation is ServiceSettings  # as a class, which Ray Serve needs to make one of `args:`
+    assert build(ServiceSettings.model_validate({"pool_dir": str(settings.pool_dir)})) is not None
+    with pytest.raises(SettingsError, match="n_shards: must be from 1 to the pool's 3 members; found 4"):
+        build(settings.model_copy(update={"n_shards": 4}))
 
 
 def kill_replica(deployment: str) -> None:
