@@ -151,9 +151,9 @@ class Flow:
     """Probability that a heart has an infarct: very low flow and a large distribution volume."""
     infarct_flow: Range = Range(0.08, 0.3)
     """Flow inside an infarct over normal flow."""
-    distribution_volume: Range = Range(0.25, 0.45)
+    distribution_volume: Range = Range(0.22, 0.42)
     """Distribution volume of healthy myocardium relative to whole blood."""
-    sharpness: Range = Range(1.0, 4.0)
+    sharpness: Range = Range(0.5, 2.0)
     """Shape of the Fermi residue function."""
     delay_s: Range = Range(0.3, 2.0)
     """Arrival in the myocardium after the LV cavity [s]."""
@@ -184,8 +184,8 @@ class Flow:
             defect_share=0.5,
             infarct_share=0.15,
             defect_flow=Range(0.1, 0.85),
-            distribution_volume=Range(0.18, 0.5),
-            sharpness=Range(0.6, 6.0),
+            distribution_volume=Range(0.14, 0.5),
+            sharpness=Range(0.4, 5.0),
             delay_s=Range(0.0, 3.0),
         )
 
@@ -212,7 +212,7 @@ class Bolus:
     """Shortest transit through the lung [s]."""
     lung_mean_s: Range = Range(2.0, 5.0)
     """Further mean transit through the lung [s]."""
-    return_fraction: Range = Range(0.75, 0.95)
+    return_fraction: Range = Range(0.55, 0.85)
     """Share of the bolus that recirculates."""
     heart_rate_bpm: Range = Range(55.0, 105.0)
     """Heart rate [1/min]."""
@@ -249,7 +249,7 @@ class Bolus:
             venous_mean_s=Range(1.5, 10.0),
             lung_delay_s=Range(1.0, 5.0),
             lung_mean_s=Range(1.2, 8.0),
-            return_fraction=Range(0.6, 0.97),
+            return_fraction=Range(0.5, 0.97),
             heart_rate_bpm=Range(45.0, 125.0),
             rate_variation=Range(0.0, 0.12),
             start_before_arrival_s=Range(-5.0, 10.0),

@@ -58,7 +58,7 @@ _IND = Sequence(
     spacing_mm=Range(1.8, 1.8),
     thickness_mm=8.0,
     noise=Range(0.012, 0.03),
-    coil_falloff=Range(0.1, 0.6),
+    coil_falloff=Range(0.3, 0.9),
 )
 _EXD1 = replace(
     _IND,
@@ -83,7 +83,7 @@ _EXD2 = replace(
     spacing_mm=Range(1.7, 1.7),
     thickness_mm=10.0,
     noise=Range(0.01, 0.03),
-    coil_falloff=Range(0.2, 0.9),
+    coil_falloff=Range(0.3, 1.1),
 )
 _BROAD = replace(
     _IND,
@@ -101,7 +101,7 @@ _BROAD = replace(
     coil_falloff=Range(0.0, 1.3),
     signal_gamma=Range(0.7, 1.4),
     tissue_spread=0.6,
-    inversion_imperfect=Range(0.0, 0.2),
+    imperfect_saturation=Range(0.0, 0.2),
 )
 _STRESS_AND_REST = Flow()
 _STRESS = replace(_STRESS_AND_REST, stress_share=1.0)

@@ -1,8 +1,9 @@
 """Relaxation of tissues and contrast agents at 1.5 and 3 T.
 
-Sources: tissue T1 and T2 from Stanisz et al., Magn Reson Med 2005;54:507 (doi:10.1002/mrm.20605), fat from Gold et
-al., AJR 2004;183:343; relaxivities in plasma at 37 C from Rohrer et al., Invest Radiol 2005;40:715. Lung proton
-density and T2* follow Hatabu et al., Eur J Radiol 1999;29:245.
+Sources: tissue T1 and T2 from Stanisz et al., Magn Reson Med 2005;54:507 (doi:10.1002/mrm.20605), but the T1 of blood
+and myocardium as measured in vivo: Kawel-Boehm et al., J Cardiovasc Magn Reson 2020;22:87 (myocardium) and Zhang et
+al., Magn Reson Med 2013;70:1082 (blood, 3 T); fat from Gold et al., AJR 2004;183:343; relaxivities in plasma at 37 C
+from Rohrer et al., Invest Radiol 2005;40:715; lung density and T2* after Hatabu et al., Eur J Radiol 1999;29:245.
 """
 
 from __future__ import annotations
@@ -56,16 +57,16 @@ class ContrastAgent:
 
 TISSUES: dict[float, dict[str, Tissue]] = {
     1.5: {
-        "blood": Tissue("blood", 1.441, 0.290, 0.120),
-        "myocardium": Tissue("myocardium", 1.030, 0.040, 0.032, 0.85),
+        "blood": Tissue("blood", 1.480, 0.290, 0.120),
+        "myocardium": Tissue("myocardium", 0.980, 0.040, 0.032, 0.85),
         "fat": Tissue("fat", 0.288, 0.165, 0.060, 0.9),
         "liver": Tissue("liver", 0.576, 0.046, 0.028, 0.8),
         "muscle": Tissue("muscle", 1.008, 0.044, 0.030, 0.85),
         "lung": Tissue("lung", 1.200, 0.041, 0.0020, 0.25),
     },
     3.0: {
-        "blood": Tissue("blood", 1.932, 0.275, 0.050),
-        "myocardium": Tissue("myocardium", 1.471, 0.047, 0.025, 0.85),
+        "blood": Tissue("blood", 1.650, 0.275, 0.050),
+        "myocardium": Tissue("myocardium", 1.200, 0.047, 0.025, 0.85),
         "fat": Tissue("fat", 0.371, 0.133, 0.035, 0.9),
         "liver": Tissue("liver", 0.812, 0.042, 0.018, 0.8),
         "muscle": Tissue("muscle", 1.412, 0.050, 0.025, 0.85),

@@ -52,7 +52,7 @@ class Sequence:
     """Exponent on the final image; other than 1 only to randomise beyond physics."""
     tissue_spread: float = 0.0
     """Relative spread of every tissue's brightness and enhancement, to randomise beyond physics."""
-    inversion_imperfect: Range = Range(0.0, 0.06)
+    imperfect_saturation: Range = Range(0.01, 0.09)
     """Share of the magnetisation that survives the saturation pulse."""
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Sequence:
         self.noise.require("noise", 0, 1, remedy="It is a fraction of the LV's peak signal.")
         self.coil_falloff.require("coil fall-off", 0, 2)
         self.signal_gamma.require("signal gamma", 0.2, 5)
-        self.inversion_imperfect.require("imperfect saturation", 0, 0.5)
+        self.imperfect_saturation.require("imperfect saturation", 0, 0.5)
         if not 0 <= self.tissue_spread <= 1:
             raise SettingsError("tissue spread", "must lie within 0 and 1", f"{self.tissue_spread:g}")
         if self.te_ms.high >= self.tr_ms.high:

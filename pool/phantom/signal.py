@@ -1,8 +1,8 @@
 """Saturation-recovery signal of spoiled gradient echo (FLASH) and balanced (bSSFP) readouts.
 
 All functions take tensors that broadcast, times in seconds, flip angles in radians, and return the signal at the
-centre of k-space as a fraction of M0. Two steps: recovery during the delay after a perfect saturation, then the
-approach to the readout's steady state during the pulses before the centre of k-space.
+centre of k-space as a fraction of M0. Two steps: recovery during the delay after the saturation pulse, which may leave
+a share of the magnetisation, then the approach to the readout's steady state before the centre of k-space.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 
-def recovered_magnetisation(delay_s: Tensor, t1_s: Tensor) -> Tensor:
-    """Longitudinal magnetisation after a perfect saturation, `1 - exp(-delay / T1)`: 0 at once, 1 after long."""
-    return -torch.expm1(-delay_s / t1_s)
+def recovered_magnetisation(delay_s: Tensor, t1_s: Tensor, unsaturated: Tensor | float = 0.0) -> Tensor:
+    """Longitudinal magnetisation after a saturation pulse that leaves a share u: `1 - (1 - u) exp(-delay / T1)`."""
+    return 1 - (1 - unsaturated) * torch.exp(-delay_s / t1_s)
 
 
 def flash_steady_state(t1_s: Tensor, flip_rad: Tensor, tr_s: Tensor) -> Tensor:
@@ -23,7 +23,14 @@ def flash_steady_state(t1_s: Tensor, flip_rad: Tensor, tr_s: Tensor) -> Tensor:
 
 
 def sr_flash_signal(
-    t1_s: Tensor, t2_star_s: Tensor, ti_s: Tensor, flip_rad: Tensor, tr_s: Tensor, te_s: Tensor, n_pulses_before: Tensor
+    t1_s: Tensor,
+    t2_star_s: Tensor,
+    ti_s: Tensor,
+    flip_rad: Tensor,
+    tr_s: Tensor,
+    te_s: Tensor,
+    n_pulses_before: Tensor,
+    unsaturated: Tensor | float = 0.0,
 ) -> Tensor:
     """SR-FLASH signal with linear phase encoding.
 
@@ -36,8 +43,9 @@ def sr_flash_signal(
         flip_rad: flip angle [rad].
         tr_s, te_s: repetition and echo time [s].
         n_pulses_before: readout pulses before the centre of k-space; the delay `TI - n TR` is cut at 0.
+        unsaturated: share of the magnetisation that survives the saturation pulse.
     """
-    start = recovered_magnetisation((ti_s - n_pulses_before * tr_s).clamp(min=0), t1_s)
+    start = recovered_magnetisation((ti_s - n_pulses_before * tr_s).clamp(min=0), t1_s, unsaturated)
     steady = flash_steady_state(t1_s, flip_rad, tr_s)
     decay = torch.exp(n_pulses_before * (torch.log(torch.cos(flip_rad)) - tr_s / t1_s))
     return torch.sin(flip_rad) * (steady + (start - steady) * decay) * torch.exp(-te_s / t2_star_s)
@@ -53,7 +61,14 @@ def bssfp_steady_state(t1_s: Tensor, t2_s: Tensor, flip_rad: Tensor, tr_s: Tenso
 
 
 def sr_bssfp_signal(
-    t1_s: Tensor, t2_s: Tensor, ti_s: Tensor, flip_rad: Tensor, tr_s: Tensor, te_s: Tensor, n_pulses_before: Tensor
+    t1_s: Tensor,
+    t2_s: Tensor,
+    ti_s: Tensor,
+    flip_rad: Tensor,
+    tr_s: Tensor,
+    te_s: Tensor,
+    n_pulses_before: Tensor,
+    unsaturated: Tensor | float = 0.0,
 ) -> Tensor:
     """SR-bSSFP signal after an alpha/2 preparation, linear phase encoding.
 
@@ -61,7 +76,9 @@ def sr_bssfp_signal(
     `1 / T1* = cos^2(a/2) / T1 + sin^2(a/2) / T2` (Schmitt et al., Magn Reson Med 2004;51:661, eqs. 5-8, with a
     saturation in place of the inversion). Off-resonance is not modelled. Arguments as for `sr_flash_signal`.
     """
-    start = recovered_magnetisation((ti_s - n_pulses_before * tr_s).clamp(min=0), t1_s) * torch.sin(flip_rad / 2)
+    start = recovered_magnetisation((ti_s - n_pulses_before * tr_s).clamp(min=0), t1_s, unsaturated) * torch.sin(
+        flip_rad / 2
+    )
     steady = bssfp_steady_state(t1_s, t2_s, flip_rad, tr_s)
     rate_per_s = torch.cos(flip_rad / 2) ** 2 / t1_s + torch.sin(flip_rad / 2) ** 2 / t2_s
     approach = torch.exp(-n_pulses_before * tr_s * rate_per_s)

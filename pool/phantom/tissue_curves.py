@@ -93,7 +93,7 @@ def draw_readout(draws: Draws, sequence: Sequence) -> ReadoutValues:
         n_pulses_before=torch.minimum(lines / 2, 0.9 * ti_s / tr_s).floor(),
         r1_per_mm_s=torch.tensor([a.r1_per_mm_s for a in agents], device=draws.device)[which],
         r2_per_mm_s=torch.tensor([a.r2_per_mm_s for a in agents], device=draws.device)[which],
-        unsaturated=draws.subject(sequence.inversion_imperfect),
+        unsaturated=draws.subject(sequence.imperfect_saturation),
         field_t=sequence.field_t,
     )
 
@@ -153,6 +153,10 @@ def concentrations(draws: Draws, circulation: Circulation, flow: FlowState, grid
     return torch.cat([torch.stack([shares[name] for name in STATIC_TISSUES], 1), healthy], 1)
 
 
+def _readout(values: ReadoutValues) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return values.ti_s, values.flip_rad, values.tr_s, values.te_s, values.n_pulses_before
+
+
 def tissue_signals(concentration_mm: Tensor, values: ReadoutValues) -> Tensor:
     """SR signal of every tissue over blood's M0, `slice tissue time`, from its concentration [mmol/L]."""
     tissues = [TISSUES[values.field_t][kind] for kind in KINDS]
@@ -167,7 +171,7 @@ def tissue_signals(concentration_mm: Tensor, values: ReadoutValues) -> Tensor:
     t1 = 1 / (1 / column("t1_s") + per_slice(values.r1_per_mm_s) * concentration_mm)
     t2 = 1 / (1 / column("t2_s") + per_slice(values.r2_per_mm_s) * concentration_mm)
     t2_star = 1 / (1 / column("t2_star_s") + R2_STAR_OVER_R2 * per_slice(values.r2_per_mm_s) * concentration_mm)
-    arguments = [per_slice(v) for v in (values.ti_s, values.flip_rad, values.tr_s, values.te_s, values.n_pulses_before)]
+    arguments = [per_slice(v) for v in (*_readout(values), values.unsaturated)]
     spoiled = sr_flash_signal(t1, t2_star, *arguments)
     balanced = sr_bssfp_signal(t1, t2, *arguments)
     dephasing = torch.exp(-per_slice(values.te_s) * (1 / column("t2_star_s") - 1 / column("t2_s")).clamp(min=0))

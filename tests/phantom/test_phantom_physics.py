@@ -50,6 +50,12 @@ def test_nothing_recovers_at_once_and_everything_after_long() -> None:
     assert float(sr_flash_signal(T1, T2, LONG, FLIP, TR, NO_TIME, NONE)) == pytest.approx(math.sin(math.radians(12)))
 
 
+def test_an_imperfect_pulse_leaves_its_share() -> None:
+    assert float(recovered_magnetisation(NO_TIME, T1, 0.1)) == pytest.approx(0.1)
+    left = sr_flash_signal(T1, T2, NO_TIME, FLIP, TR, NO_TIME, NONE, slices(0.1))
+    assert float(left) == pytest.approx(0.1 * math.sin(math.radians(12)))
+
+
 def test_many_pulses_reach_the_steady_states() -> None:
     flash = sr_flash_signal(T1, T2, LONG, FLIP, TR, NO_TIME, MANY)
     assert float(flash) == pytest.approx(float(torch.sin(FLIP) * flash_steady_state(T1, FLIP, TR)), rel=1e-9)
