@@ -178,9 +178,10 @@ class TrainingSettings:
     def quick(cls, **changes: Any) -> TrainingSettings:
         """Six compact members in under three minutes on two CPU cores: the demonstration, not the paper.
 
-        Departures from the paper: the compact network; few, small batches under one cosine instead of 137,160 patches
-        an epoch; a stricter learning-rate peak; 3 checkpoints of 2 seeds with a low floor; validation on few slices at
-        stride 32; no flat-field correction, whose cost buys nothing at this length.
+        Departures from the paper: the compact network; about 7,000 patches a seed in small batches under one cosine
+        instead of 137,160 an epoch; 3 checkpoints of 2 seeds with a low floor; validation on few slices at stride 32;
+        mild augmentation, because so short a training cannot use the variety: with the paper's ranges it ended at a
+        validation Dice of 0.56, with these at 0.67 and 0.71 (660 slices of the phantom's `broad` preset).
         """
         preset: dict[str, Any] = {
             "network": NetworkSpec(width=16, n_poolings=3),
@@ -195,7 +196,16 @@ class TrainingSettings:
             "schedule": "cosine",
             "n_warmup_steps": 30,
             "weight_decay": 1e-4,
-            "augment": AugmentSettings(flat_field_p=0.0),
+            "augment": AugmentSettings(
+                rotation_deg=20.0,
+                shear_deg=5.0,
+                scale=(0.9, 1.1),
+                flat_field_p=0.0,
+                gamma_p=0.0,
+                contrast=(0.8, 1.2),
+                noise_sd=(0.0, 0.0),
+                coil_log_range=0.2,
+            ),
             "n_validation_slices": 24,
             "validation_stride_px": 32,
         }
