@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pool.phantom.dynamics import Flow
 from pool.phantom.grid import Grid, smooth_noise
 from pool.phantom.heart import HeartMaps
-from pool.phantom.populations import Flow
 from pool.phantom.ranges import Draws, Range
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pool.phantom.dicom_common import START_S, classic_file, clock, decimal, uid_of
-from pool.phantom.study import PhantomStudy
+from pool.phantom.study_types import PhantomStudy
 
 PHILIPS_SLOPE = 1.75
 """Philips scales its pixels: a file's values differ from the study's by up to half of this, from rounding."""

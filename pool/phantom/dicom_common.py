@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pool.phantom.study import PhantomStudy
+from pool.phantom.study_types import PhantomStudy
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, uid_of
-from pool.phantom.study import PhantomStudy
+from pool.phantom.dicom_groups import item, shared_groups
+from pool.phantom.study_types import PhantomStudy
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -14,19 +15,6 @@ if TYPE_CHECKING:
 ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 FRAME_DURATION_MS = 120.0
 """Duration of one frame's readout [ms]."""
-
-
-def _item(**fields: Any) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in fields.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    return _item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
 def _moment(seconds: float) -> str:
@@ -122,9 +110,9 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
     for keyword, value in fields.items():
         setattr(file, keyword, value)
     file.AcquisitionContextSequence = []
-    file.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=organisation)]
+    file.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organisation)]
     file.DimensionIndexSequence = [
-        _item(
+        item(
             DimensionOrganizationUID=organisation,
             DimensionIndexPointer=pointer,
             FunctionalGroupPointer=0x00209111,
@@ -136,107 +124,11 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
             (0x00209128, "Temporal Position Index"),
         )
     ]
-    file.SharedFunctionalGroupsSequence = [_shared_groups(study, slice_index)]
+    file.SharedFunctionalGroupsSequence = [shared_groups(study, slice_index)]
     file.PerFrameFunctionalGroupsSequence = [_frame_groups(study, slice_index, t) for t in range(series.n_frames)]
     file.PixelData = pixels.tobytes()
     file["PixelData"].VR = "OW"
     return file
-
-
-def _shared_groups(study: PhantomStudy, slice_index: int) -> Dataset:
-    """Functional groups that all frames of a slice share (PS3.3 C.8.13)."""
-    series, scan = study.series, study.scan
-    assert series.geometry is not None  # a phantom study always has it
-    assert series.pixel_spacing_mm is not None  # as it has this
-    n_rows, n_cols = series.frames.shape[2:]
-    heart = _code("80891009", "SCT", "Heart")
-    flash = scan.readout == "flash"
-    return _item(
-        MRImageFrameTypeSequence=[
-            _item(
-                FrameType=["ORIGINAL", "PRIMARY", "PERFUSION", "NONE"],
-                PixelPresentation="MONOCHROME",
-                VolumetricProperties="VOLUME",
-                VolumeBasedCalculationTechnique="NONE",
-                ComplexImageComponent="MAGNITUDE",
-                AcquisitionContrast="PERFUSION",
-            )
-        ],
-        PixelMeasuresSequence=[_item(PixelSpacing=list(series.pixel_spacing_mm), SliceThickness=scan.thickness_mm)],
-        PlaneOrientationSequence=[
-            _item(ImageOrientationPatient=[f"{v:.10g}"[:16] for v in series.geometry[slice_index].orientation])
-        ],
-        FrameAnatomySequence=[_item(FrameLaterality="U", AnatomicRegionSequence=[heart])],
-        PixelValueTransformationSequence=[_item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")],
-        FrameVOILUTSequence=[_item(WindowCenter="1000", WindowWidth="2000")],
-        MRTimingAndRelatedParametersSequence=[
-            _item(
-                RepetitionTime=scan.tr_ms,
-                FlipAngle=scan.flip_deg,
-                EchoTrainLength=1,
-                RFEchoTrainLength=1,
-                GradientEchoTrainLength=1,
-                SpecificAbsorptionRateSequence=[
-                    _item(SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=0.5)
-                ],
-                GradientOutputType="DB_DT",
-                GradientOutput=50.0,
-                OperatingModeSequence=[
-                    _item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL"),
-                    _item(OperatingModeType="RF", OperatingMode="IEC_NORMAL"),
-                    _item(OperatingModeType="GRADIENT", OperatingMode="IEC_NORMAL"),
-                ],
-            )
-        ],
-        MRFOVGeometrySequence=[
-            _item(
-                InPlanePhaseEncodingDirection="COLUMN",
-                MRAcquisitionFrequencyEncodingSteps=n_cols,
-                MRAcquisitionPhaseEncodingStepsInPlane=n_rows,
-                PercentSampling=100.0,
-                PercentPhaseFieldOfView=100.0,
-            )
-        ],
-        MREchoSequence=[_item(EffectiveEchoTime=scan.te_ms)],
-        MRModifierSequence=[
-            _item(
-                InversionRecovery="NO",
-                FlowCompensation="NONE",
-                Spoiling="RF" if flash else "NONE",
-                T2Preparation="NO",
-                SpectrallySelectedExcitation="NONE",
-                SpatialPresaturation="NONE",
-                PartialFourier="NO",
-                ParallelAcquisition="YES",
-                ParallelAcquisitionTechnique="OTHER",
-                ParallelReductionFactorInPlane=scan.acceleration,
-                ParallelReductionFactorOutOfPlane=1.0,
-                ParallelReductionFactorSecondInPlane=1.0,
-            )
-        ],
-        MRImagingModifierSequence=[
-            _item(
-                MagnetizationTransfer="NONE",
-                BloodSignalNulling="NO",
-                Tagging="NONE",
-                TransmitterFrequency=42.577 * scan.field_t,
-                PixelBandwidth=700.0,
-            )
-        ],
-        MRReceiveCoilSequence=[
-            _item(
-                ReceiveCoilName="Body_18",
-                ReceiveCoilManufacturerName="PHANTOM",
-                ReceiveCoilType="MULTICOIL",
-                QuadratureReceiveCoil="NO",
-                MultiCoilDefinitionSequence=[_item(MultiCoilElementName="BO1", MultiCoilElementUsed="YES")],
-            )
-        ],
-        MRTransmitCoilSequence=[
-            _item(TransmitCoilName="Body", TransmitCoilManufacturerName="PHANTOM", TransmitCoilType="BODY")
-        ],
-        MRAveragesSequence=[_item(NumberOfAverages=1.0)],
-    )
 
 
 def _frame_groups(study: PhantomStudy, slice_index: int, frame: int) -> Dataset:
@@ -245,9 +137,9 @@ def _frame_groups(study: PhantomStudy, slice_index: int, frame: int) -> Dataset:
     assert series.geometry is not None  # a phantom study always has it
     at = _moment(START_S + float(series.times_s[slice_index, frame]))
     position = [f"{v:.10g}"[:16] for v in series.geometry[slice_index].position_mm]
-    return _item(
+    return item(
         FrameContentSequence=[
-            _item(
+            item(
                 FrameReferenceDateTime=at,
                 FrameAcquisitionDateTime=at,
                 FrameAcquisitionDuration=FRAME_DURATION_MS,
@@ -258,9 +150,9 @@ def _frame_groups(study: PhantomStudy, slice_index: int, frame: int) -> Dataset:
                 DimensionIndexValues=[1, 1, frame + 1],
             )
         ],
-        PlanePositionSequence=[_item(ImagePositionPatient=position)],
+        PlanePositionSequence=[item(ImagePositionPatient=position)],
         CardiacSynchronizationSequence=[
-            _item(
+            item(
                 NominalCardiacTriggerDelayTime=120.0 + 200.0 * slice_index,
                 RRIntervalTimeNominal=60000.0 / study.scan.heart_rate_bpm,
             )

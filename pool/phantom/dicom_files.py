@@ -10,7 +10,7 @@ import numpy as np
 from pool.errors import OutputError, SettingsError
 from pool.phantom.dicom_classic import write_ge, write_philips, write_siemens
 from pool.phantom.dicom_enhanced import write_siemens_xa
-from pool.phantom.study import PhantomStudy
+from pool.phantom.study_types import PhantomStudy
 
 DIALECTS: dict[str, Callable[[PhantomStudy, Path], list[Path]]] = {
     "siemens": write_siemens,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pool.phantom.populations import Motion
+from pool.phantom.dynamics import Motion
 from pool.phantom.ranges import Draws
 
 KEYS_A = -0.5

@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from pool.errors import SettingsError
-from pool.phantom.populations import Anatomy, Bolus, Flow, Motion, Reader, Surroundings
+from pool.phantom.dynamics import Bolus, Flow, Motion
+from pool.phantom.populations import Anatomy, Reader, Surroundings
 from pool.phantom.ranges import Range
 from pool.phantom.sequence import Sequence
 

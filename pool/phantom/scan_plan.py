@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pool.phantom.dynamics import Bolus
 from pool.phantom.grid import Grid
-from pool.phantom.populations import Bolus
 from pool.phantom.ranges import N_LEVELS, Draws, Range
 from pool.series import SliceGeometry
 

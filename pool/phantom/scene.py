@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pool.phantom.defects import FlowState, draw_flow, flow_maps
+from pool.phantom.dynamics import Flow
 from pool.phantom.grid import Grid, coverage, smooth_noise
 from pool.phantom.heart import HeartMaps, HeartShape, draw_hearts, render_heart
 from pool.phantom.labels import anatomical_labels, expert_labels
-from pool.phantom.populations import Anatomy, Flow, Reader, Surroundings
+from pool.phantom.populations import Anatomy, Reader, Surroundings
 from pool.phantom.ranges import Draws, Range
 from pool.phantom.surroundings import draw_surroundings, render_surroundings
 from pool.phantom.tissue_curves import FLOW_RANGE, FLOW_WARP, N_FLOWS, N_TISSUES, TISSUE

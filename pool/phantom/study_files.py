@@ -13,7 +13,8 @@ import numpy as np
 from pool.errors import OutputError, SettingsError
 from pool.phantom.dicom_files import DIALECTS, write_dicom_study, write_truth
 from pool.phantom.presets import PRESETS, Preset, get_preset
-from pool.phantom.study import PhantomStudy, make_study
+from pool.phantom.study import make_study
+from pool.phantom.study_types import PhantomStudy
 
 DEFAULT_FRAMES = 60
 """Frames a slice unless asked for otherwise."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pool.phantom.defects import FlowState
+from pool.phantom.dynamics import Bolus
 from pool.phantom.kinetics import (
     Circulation,
     blood_curves,
@@ -16,7 +17,6 @@ from pool.phantom.kinetics import (
     sample_curves,
     tissue_concentration,
 )
-from pool.phantom.populations import Bolus
 from pool.phantom.ranges import Draws, Range
 from pool.phantom.relaxation import AGENTS, TISSUES
 from pool.phantom.sequence import Sequence

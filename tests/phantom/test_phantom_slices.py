@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from pool.errors import OutputError, PoolError, SettingsError
+from pool.phantom.dynamics import Flow, Motion
 from pool.phantom.labelled_set import LabelledSet, write_labelled_set
-from pool.phantom.populations import Anatomy, Flow, Motion
+from pool.phantom.populations import Anatomy
 from pool.phantom.presets import PRESETS, get_preset
 from pool.phantom.ranges import Range
 from pool.phantom.relaxation import Tissue

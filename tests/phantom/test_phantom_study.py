@@ -13,8 +13,9 @@ import pytest
 from pool.errors import OutputError, SettingsError
 from pool.phantom.dicom_files import DIALECTS, write_dicom_study, write_truth
 from pool.phantom.presets import get_preset
-from pool.phantom.study import PhantomStudy, make_study
+from pool.phantom.study import make_study
 from pool.phantom.study_files import write_studies
+from pool.phantom.study_types import PhantomStudy
 
 N_FRAMES = 30
 
