@@ -37,14 +37,19 @@ class Receiver:
 
 
 def draw_receiver(
-    draws: Draws, sequence: Sequence, chest_direction: Tensor, row_window: Tensor, col_window: Tensor
+    draws: Draws,
+    sequence: Sequence,
+    acceleration: Tensor,
+    chest_direction: Tensor,
+    row_window: Tensor,
+    col_window: Tensor,
 ) -> Receiver:
-    """Draw noise, acceleration and dark rim; the k-space weights are the caller's."""
+    """Draw noise and dark rim; acceleration and k-space weights are the caller's."""
     return Receiver(
         row_window=row_window,
         col_window=col_window,
         sigma=draws.subject(sequence.noise),
-        acceleration=draws.subject(sequence.acceleration),
+        acceleration=acceleration,
         chest_direction=chest_direction,
         rim=draws.slice(Range(0.0, 0.25)) * draws.happens(DARK_RIM_SHARE),
     )

@@ -19,6 +19,7 @@ from pool.phantom.tissue_curves import (
     KINDS,
     STEP_S,
     TISSUE,
+    ReadoutValues,
     concentrations,
     draw_circulation,
     draw_readout,
@@ -105,8 +106,8 @@ def _simulate(preset: Preset, draws: Draws, n_readers: int) -> tuple[Tensor, Ten
     scene = make_scene(
         draws, preset.anatomy, preset.surroundings, preset.flow, preset.reader, FINE, centre_x, centre_y, n_readers
     )
-    times, signals = slice_signals(preset, draws, scene)
-    frames = _image(preset, draws, scene, signals, times, centre_x, centre_y)
+    times, signals, readout = slice_signals(preset, draws, scene)
+    frames = _image(preset, draws, scene, signals, times, readout.acceleration, centre_x, centre_y)
     margin = (FINE.n_rows - IMAGE_PX) // 2
     inner = slice(margin, margin + IMAGE_PX)
     low, high = frames.amin((1, 2, 3), keepdim=True), frames.amax((1, 2, 3), keepdim=True)
@@ -121,8 +122,8 @@ def _simulate(preset: Preset, draws: Draws, n_readers: int) -> tuple[Tensor, Ten
     return frames, labels, truth, mbf
 
 
-def slice_signals(preset: Preset, draws: Draws, scene: Scene) -> tuple[Tensor, Tensor]:
-    """Frame times `slice frame` [s] and tissue signals `slice tissue frame` over the LV's peak."""
+def slice_signals(preset: Preset, draws: Draws, scene: Scene) -> tuple[Tensor, Tensor, ReadoutValues]:
+    """Frame times `slice frame` [s], tissue signals `slice tissue frame` over the LV's peak, sequence values."""
     circulation = draw_circulation(draws, preset.bolus, scene.flow.stress)
     fine = concentrations(draws, circulation, scene.flow)
     start = circulation.arrival_s - draws.subject(preset.bolus.start_before_arrival_s) + 0.3 * draws.normal()
@@ -132,7 +133,7 @@ def slice_signals(preset: Preset, draws: Draws, scene: Scene) -> tuple[Tensor, T
     signals = tissue_signals(sample_curves(fine, STEP_S, times), values)
     if preset.sequence.tissue_spread > 0:
         signals = spread_brightness(draws, preset.sequence.tissue_spread, signals)
-    return times, signals / signals[:, TISSUE["lv_blood"]].amax(1)[:, None, None].clamp(min=1e-6)
+    return times, signals / signals[:, TISSUE["lv_blood"]].amax(1)[:, None, None].clamp(min=1e-6), values
 
 
 def spread_brightness(draws: Draws, spread: float, signals: Tensor) -> Tensor:
@@ -150,7 +151,14 @@ def spread_brightness(draws: Draws, spread: float, signals: Tensor) -> Tensor:
 
 
 def _image(
-    preset: Preset, draws: Draws, scene: Scene, signals: Tensor, times: Tensor, centre_x: Tensor, centre_y: Tensor
+    preset: Preset,
+    draws: Draws,
+    scene: Scene,
+    signals: Tensor,
+    times: Tensor,
+    acceleration: Tensor,
+    centre_x: Tensor,
+    centre_y: Tensor,
 ) -> Tensor:
     """Frames `slice time row col` before scaling: scan, residual motion, upsampling."""
     sequence = preset.sequence
@@ -162,7 +170,7 @@ def _image(
     taper = draws.subject(Range(0.1, 0.8))
     row_window = kspace_window(COARSE_PX, torch.where(vertical, coarser, finer), taper)
     col_window = kspace_window(COARSE_PX, torch.where(vertical, finer, coarser), taper)
-    receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
+    receiver = draw_receiver(draws, sequence, acceleration, scene.chest_direction, row_window, col_window)
     motion = draw_motion(draws, preset.motion, times)
     frames = acquire(draws, sequence, receiver, scene, signals, motion.gain, FINE, coarse, centre_x, centre_y)
     margin = (FINE.n_rows - IMAGE_PX) // 2

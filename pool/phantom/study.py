@@ -78,7 +78,8 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60, dual_bolus: bool =
         raise SettingsError("seed", "must not be negative", str(seed))
     draws = Draws(torch.Generator().manual_seed(seed), 1)
     sequence = preset.sequence
-    n_rows, n_cols = (_even(draws.subject(r)) for r in (sequence.matrix_phase, sequence.matrix_readout))
+    readout = draw_readout(draws, sequence)
+    n_rows, n_cols = _even(readout.n_lines), _even(draws.subject(sequence.matrix_readout))
     native = Grid(n_rows, n_cols, round(float(draws.subject(sequence.spacing_mm)[0]), 4))
     fine = Grid(2 * n_rows, 2 * n_cols, native.spacing_mm / 2)
     centre_x, centre_y = (
@@ -92,8 +93,7 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60, dual_bolus: bool =
     taper = draws.subject(Range(0.05, 0.5))
     row_window = kspace_window(n_rows, draws.subject(Range(0.75, 1.0)), taper)
     col_window = kspace_window(n_cols, torch.ones_like(taper), taper)
-    receiver = draw_receiver(draws, sequence, scene.chest_direction, row_window, col_window)
-    readout = draw_readout(draws, sequence)
+    receiver = draw_receiver(draws, sequence, readout.acceleration, scene.chest_direction, row_window, col_window)
     plan = _Plan(preset, scene, fine, native, (centre_x, centre_y), receiver, readout, curves)
     offset = (fine.spacing_mm - native.spacing_mm) / 2  # native pixel 0 has the position of fine pixel 0
     geometry = stack_geometry(draws, native, centre_x - offset, centre_y - offset)
@@ -188,7 +188,7 @@ def _study(
             n_pulses_before=int(readout.n_pulses_before[0]),
             r1_per_mm_s=float(readout.r1_per_mm_s[0]),
             thickness_mm=sequence.thickness_mm,
-            acceleration=round(float(plan.receiver.acceleration[0]), 1),
+            acceleration=round(float(readout.acceleration[0]), 1),
             heart_rate_bpm=round(bpm, 1),
         ),
     )

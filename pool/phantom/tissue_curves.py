@@ -63,6 +63,10 @@ class ReadoutValues:
     """Repetition time [s]."""
     te_s: Tensor
     """Echo time [s]."""
+    n_lines: Tensor
+    """Phase-encoding lines of the image, before acceleration."""
+    acceleration: Tensor
+    """Parallel-imaging factor."""
     n_pulses_before: Tensor
     """Readout pulses before the centre of k-space."""
     r1_per_mm_s: Tensor
@@ -79,7 +83,7 @@ def draw_readout(draws: Draws, sequence: Sequence) -> ReadoutValues:
     """Draw readout, agent and timing for hearts."""
     ti_s = draws.subject(sequence.ti_ms) * 1e-3
     tr_s = draws.subject(sequence.tr_ms) * 1e-3
-    lines = draws.subject(sequence.matrix_phase) / draws.subject(sequence.acceleration)
+    n_lines, acceleration = draws.subject(sequence.matrix_phase), draws.subject(sequence.acceleration)
     agents = [AGENTS[sequence.field_t][name] for name in sequence.agents]
     which = (draws.subject(Range(0, 1)) * len(agents)).long().clamp(max=len(agents) - 1)
     balanced = (draws.subject(Range(0, 1)) * len(sequence.readouts)).long().clamp(max=len(sequence.readouts) - 1)
@@ -90,7 +94,9 @@ def draw_readout(draws: Draws, sequence: Sequence) -> ReadoutValues:
         flip_rad=torch.deg2rad(draws.subject(sequence.flip_deg)),
         tr_s=tr_s,
         te_s=draws.subject(sequence.te_ms) * 1e-3,
-        n_pulses_before=torch.minimum(lines / 2, 0.9 * ti_s / tr_s).floor(),
+        n_lines=n_lines,
+        acceleration=acceleration,
+        n_pulses_before=torch.minimum(n_lines / acceleration / 2, 0.9 * ti_s / tr_s).floor(),
         r1_per_mm_s=torch.tensor([a.r1_per_mm_s for a in agents], device=draws.device)[which],
         r2_per_mm_s=torch.tensor([a.r2_per_mm_s for a in agents], device=draws.device)[which],
         unsaturated=draws.subject(sequence.imperfect_saturation),
