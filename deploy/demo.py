@@ -40,7 +40,7 @@ from tune.settings import TrainingSettings
 
 STUDY_PRESET, STUDY_SEED = "exD-1", 7
 """The study: another scanner and another seed than anything the pool is trained on."""
-TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "broad", 1, 600
+TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "broad", 1, 540
 SHARD_SLICES = 30
 """Slices between two signs of progress."""
 

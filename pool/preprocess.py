@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 
 from pool.errors import InconsistentStudyError, SettingsError
 from pool.localise import locate_heart
-from pool.resample import cubic_weights, linear_weights, resample
+from pool.resample import cubic_taps, linear_taps, resample
 from pool.series import PerfusionSeries
 from pool.shapes import SliceFrames
 
@@ -70,11 +70,11 @@ class WayBack:
 
     def to_native(self, prepared_map: np.ndarray) -> np.ndarray:
         """Sample a `row col` map at the native pixels' centres, linearly; 0 outside the crop. float32, native shape."""
-        row_weights, col_weights = (
-            linear_weights(self.image_px, (np.arange(self.native_shape[a]) - self.origin_px[a]) / self.step_px[a])
+        rows, cols = (
+            linear_taps(self.image_px, (np.arange(self.native_shape[a]) - self.origin_px[a]) / self.step_px[a])
             for a in (0, 1)
         )
-        return resample(prepared_map.astype(np.float32), row_weights, col_weights)
+        return resample(prepared_map.astype(np.float32), rows, cols)
 
     def labels_from_native(self, labels: np.ndarray) -> np.ndarray:
         """Labels `row col` of the native image on the prepared grid, by the nearest native pixel; 0 outside it."""
@@ -136,8 +136,8 @@ def _prepare_slice(
     way_back = WayBack(
         (native_shape[0], native_shape[1]), settings.image_px, (origin[0], origin[1]), (step[0], step[1])
     )
-    row_weights, col_weights = (cubic_weights(native_shape[a], way_back.native_positions(a)) for a in (0, 1))
-    cropped = resample(series.frames[index], row_weights, col_weights)
+    rows, cols = (cubic_taps(native_shape[a], way_back.native_positions(a)) for a in (0, 1))
+    cropped = resample(series.frames[index], rows, cols)
     times = series.times_s[index]
     resampled = PchipInterpolator(times, cropped, axis=0)(np.linspace(times[0], times[-1], settings.n_frames))
     low, high = float(resampled.min()), float(resampled.max())

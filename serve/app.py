@@ -114,7 +114,7 @@ def build(settings: ServiceSettings) -> Application:
     shards = {shard_name(k): _shard(settings, manifest, k, common) for k in range(settings.n_shards)}
     selector = ray_serve.deployment(
         name="selector",
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": _blas_environment()}},
+        ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=REQUESTS_AT_ONCE,
         **common,
     )(SelectorReplica)
@@ -126,16 +126,6 @@ def build(settings: ServiceSettings) -> Application:
         **common,
     )(ray_serve.ingress()(FrontReplica))
     return front.bind(settings, manifest, selector.bind(settings, manifest, shards))
-
-
-def _blas_environment() -> dict[str, str]:
-    """As many threads of BLAS as any other process of this machine has.
-
-    Ray gives a replica one. The last bits of a matrix product depend on their number, and the preparation of a slice
-    must give the bits that `pool.analysis` gives.
-    """
-    n_threads = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    return {"OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", n_threads)}
 
 
 def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int, common: dict[str, Any]) -> Application:

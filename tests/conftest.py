@@ -11,7 +11,7 @@ import torch
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # two spinning threads on a busy machine are slower than one
 
 
 @pytest.fixture(scope="session")

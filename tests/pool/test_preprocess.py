@@ -3,7 +3,7 @@ import pytest
 
 from pool.errors import HeartNotFoundError, InconsistentStudyError, SettingsError
 from pool.preprocess import PreprocessSettings, WayBack, prepare
-from pool.resample import cubic_weights, linear_weights
+from pool.resample import cubic_taps, linear_taps, resample
 from pool.series import PerfusionSeries
 from tests.samples import bolus_frames, bolus_series
 
@@ -131,11 +131,17 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         PreprocessSettings(n_frames=1)
 
 
-def test_cubic_weights_reproduce_parabolas_and_linear_ones_lines() -> None:
+def test_cubic_taps_reproduce_parabolas_and_linear_ones_lines() -> None:
     x = np.arange(12.0)
     inner = np.linspace(2, 9, 31)
-    assert cubic_weights(12, inner) @ (x**2 - 3 * x) == pytest.approx(inner**2 - 3 * inner, abs=1e-4)
-    assert linear_weights(12, inner) @ (2 * x + 1) == pytest.approx(2 * inner + 1, abs=1e-5)
-    for weights in (cubic_weights, linear_weights):
-        assert weights(12, np.linspace(-0.5, 11.5, 50)).sum(axis=1) == pytest.approx(1.0, abs=1e-6)
-        assert not weights(12, np.array([-0.6, 11.6])).any()
+    assert cubic_taps(12, inner).apply(x**2 - 3 * x, 0) == pytest.approx(inner**2 - 3 * inner, abs=1e-4)
+    assert linear_taps(12, inner).apply(2 * x + 1, 0) == pytest.approx(2 * inner + 1, abs=1e-5)
+    for taps in (cubic_taps, linear_taps):
+        assert taps(12, np.linspace(-0.5, 11.5, 50)).apply(np.ones(12), 0) == pytest.approx(1.0, abs=1e-6)
+        assert not taps(12, np.array([-0.6, 11.6])).apply(np.ones(12), 0).any()
+
+
+def test_rows_and_columns_are_resampled_each_by_their_own_taps() -> None:
+    image = np.arange(6.0)[:, None] * 10 + np.arange(4.0)
+    sampled = resample(image, linear_taps(6, np.array([1.5, 2.0])), linear_taps(4, np.array([0.0, 0.5, 3.0])))
+    assert sampled.tolist() == [[15.0, 15.5, 18.0], [20.0, 20.5, 23.0]]
