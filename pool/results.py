@@ -11,7 +11,8 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,15 +138,7 @@ def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | No
     """
     from pool.figures.overlay import overlay_png
 
-    out_dir = Path(out_dir)
-    _check_replaceable(out_dir)
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
-    except OSError as error:
-        raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
-    try:
-        staging.chmod(0o755)
+    with whole_folder(Path(out_dir)) as staging:
         (staging / "maps.npz").write_bytes(maps_npz(analysis))
         (staging / "members.npz").write_bytes(members_npz(analysis))
         (staging / "overlay.png").write_bytes(overlay_png(analysis))
@@ -155,24 +148,40 @@ def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | No
             write_dicom_objects(analysis, dicom, staging)
         (staging / "result.json").write_bytes(result_json(analysis))
         names = sorted(path.name for path in staging.iterdir())
+    return [Path(out_dir) / name for name in names]
+
+
+@contextmanager
+def whole_folder(out_dir: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `out_dir` at the end of the block, or vanishes if the block fails.
+
+    Args:
+        out_dir: new, empty, or holding an earlier result, which is then replaced.
+
+    Raises:
+        OutputError: `out_dir` is a file, holds other files, or cannot be written.
+    """
+    check_writable(out_dir)
+    staging = None
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
+        staging.chmod(0o755)
+        yield staging
         _put_in_place(staging, out_dir)
     except OSError as error:
         raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return [out_dir / name for name in names]
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_writable(out_dir: Path) -> None:
-    """Refuse early, before minutes of work, what `write_results` would refuse late.
+    """Refuse early, before minutes of work, what would be refused late.
 
     Raises:
-        OutputError: see `write_results`.
+        OutputError: see `whole_folder`.
     """
-    _check_replaceable(Path(out_dir))
-
-
-def _check_replaceable(out_dir: Path) -> None:
     if out_dir.exists() and not out_dir.is_dir():
         raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.")
     if out_dir.is_dir():

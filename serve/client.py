@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from pool.errors import EmptyStudyError, OutputError
-from pool.results import RESULT_NAMES, check_writable
+from pool.errors import EmptyStudyError
+from pool.results import RESULT_NAMES, whole_folder
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
 from serve.records import StudyState
 from serve.schemas import StudyView
@@ -103,24 +103,10 @@ class ServiceClient:
         Raises:
             OutputError: the folder holds other files, or cannot be written.
         """
-        check_writable(out_dir)
-        names = [name for name in self.get(study_id).results if name in RESULT_NAMES]
-        try:
-            out_dir.parent.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
-        except OSError as error:
-            raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
-        try:
-            staging.chmod(0o755)
+        with whole_folder(out_dir) as staging:
+            names = [name for name in self.get(study_id).results if name in RESULT_NAMES]
             for name in names:
                 (staging / name).write_bytes(self._answer("GET", f"/v1/studies/{study_id}/{name}").content)
-            if out_dir.exists():
-                shutil.rmtree(out_dir)
-            staging.rename(out_dir)
-        except OSError as error:
-            raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         return [out_dir / name for name in sorted(names)]
 
     def end(self, study_id: str) -> None:

@@ -28,7 +28,8 @@ def test_readme_has_the_two_commands() -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
 def test_make_targets_exist(command: str) -> None:
-    done = subprocess.run(["make", "--dry-run", *command.split()[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    words = ["make", "--dry-run", *command.split()[1:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
@@ -54,9 +55,8 @@ def test_the_analysis_command_runs_as_written(tmp_path: Path) -> None:
     tiny_pool(tmp_path / "demo" / "pool", 1)
     write_npz(tmp_path / "demo" / "study.npz", bolus_series())
     words = [sys.executable, *shlex.split(command.replace("demo/study", "demo/study.npz"))[1:]]
-    done = subprocess.run(
-        words, cwd=tmp_path, capture_output=True, text=True, timeout=200, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "result" / "result.json").is_file()
 

@@ -19,7 +19,7 @@ from serve.front import Front
 from serve.ingress import create_app
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
-from tests.dicom import dicom_samples
+from tests.pool.dicom import dicom_samples
 from tests.samples import bolus_frames, bolus_series, tiny_pool, write_npz
 from tests.serve.fakes import FakeShard, manifest_of, maps_of, selector_of
 

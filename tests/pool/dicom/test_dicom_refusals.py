@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dicom_samples as samples
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -24,6 +23,7 @@ from pool.errors import (
     UnreadableFileError,
     UnsupportedFileError,
 )
+from tests.pool.dicom import dicom_samples as samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

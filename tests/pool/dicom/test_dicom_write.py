@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import dicom_samples as samples
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +16,7 @@ from pool.dicom.parametric_map import write_parametric_map
 from pool.dicom.read import DicomStudy, read_dicom_study
 from pool.dicom.segmentation import write_segmentation
 from pool.errors import OutputError
+from tests.pool.dicom import dicom_samples as samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import dicom_samples as samples
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from pool.dicom.read import DicomStudy, read_dicom_study
+from tests.pool.dicom import dicom_samples as samples
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
