@@ -48,7 +48,8 @@ def write_dicom_study(study: PhantomStudy, out_dir: str | Path, dialect: str = "
 def write_truth(study: PhantomStudy, out_dir: str | Path) -> Path:
     """Write `truth.npz`: labels, flow and slice names, on the native grid of the files.
 
-    Fields: `labels`, `anatomical_labels` (uint8 `slice row col`), `mbf_ml_min_g` (float32), `slice_names`,
+    Fields: `labels`, `anatomical_labels` (uint8 `slice row col`), `mbf_ml_min_g` (float32), `insertion_px`
+    (anterior and inferior, row and col), `slice_names`,
     `times_s` (`slice time`), `pixel_spacing_mm`, `stress`.
     """
     path = Path(out_dir) / "truth.npz"
@@ -58,6 +59,7 @@ def write_truth(study: PhantomStudy, out_dir: str | Path) -> Path:
         labels=study.labels,
         anatomical_labels=study.anatomical_labels,
         mbf_ml_min_g=study.mbf_ml_min_g.astype(np.float32),
+        insertion_px=study.insertion_px,
         slice_names=np.array(study.series.slice_names),
         times_s=study.series.times_s,
         pixel_spacing_mm=np.array(study.series.pixel_spacing_mm),

@@ -168,15 +168,8 @@ class HeartMaps:
     """Position within the wall: 0 at the endocardium, 1 at the epicardium."""
 
 
-def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm: Tensor) -> HeartMaps:
-    """Draw the heart on a grid of pixel positions relative to the LV's centre (`Grid.coordinates_mm`)."""
-    pixel = grid.spacing_mm
-    radius = torch.sqrt(x_mm**2 + y_mm**2)
-    angle = torch.atan2(y_mm.expand_as(radius), x_mm.expand_as(radius))
-    epi = look_up(shape.epi_mm, angle)
-    wall = look_up(shape.wall_mm, angle)
-    epi_distance, endo_distance = epi - radius, epi - wall - radius
-
+def rv_outline_distance(shape: HeartShape, x_mm: Tensor, y_mm: Tensor) -> Tensor:
+    """Signed distance to the outline of the RV as if the LV were not there, positive inside [mm]."""
     along, across = torch.cos(shape.septum_rad)[:, None, None], torch.sin(shape.septum_rad)[:, None, None]
     u = (x_mm * along + y_mm * across - shape.rv_centre_mm[:, 0, None, None]) / shape.rv_half_axes_mm[:, 0, None, None]
     v = (y_mm * along - x_mm * across - shape.rv_centre_mm[:, 1, None, None]) / shape.rv_half_axes_mm[:, 1, None, None]
@@ -186,7 +179,19 @@ def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm
         (u / shape.rv_half_axes_mm[:, 0, None, None]) ** 2 + (v / shape.rv_half_axes_mm[:, 1, None, None]) ** 2
     )
     rv_outside = (outline - q) * q / slope.clamp(min=1e-4)
-    rv_outside = torch.where(shape.rv_present[:, None, None], rv_outside, torch.full_like(rv_outside, -1e3))
+    return torch.where(shape.rv_present[:, None, None], rv_outside, torch.full_like(rv_outside, -1e3))
+
+
+def render_heart(draws: Draws, shape: HeartShape, grid: Grid, x_mm: Tensor, y_mm: Tensor) -> HeartMaps:
+    """Draw the heart on a grid of pixel positions relative to the LV's centre (`Grid.coordinates_mm`)."""
+    pixel = grid.spacing_mm
+    radius = torch.sqrt(x_mm**2 + y_mm**2)
+    angle = torch.atan2(y_mm.expand_as(radius), x_mm.expand_as(radius))
+    epi = look_up(shape.epi_mm, angle)
+    wall = look_up(shape.wall_mm, angle)
+    epi_distance, endo_distance = epi - radius, epi - wall - radius
+
+    rv_outside = rv_outline_distance(shape, x_mm, y_mm)
     rv_distance = torch.minimum(rv_outside, -epi_distance - shape.rv_gap_mm[:, None, None])
     heart_distance = torch.maximum(epi_distance, rv_outside + shape.rv_wall_mm[:, None, None])
     # a smooth maximum bridges the grooves at the insertion points, where the fat lies

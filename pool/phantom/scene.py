@@ -11,6 +11,7 @@ from pool.phantom.defects import FlowState, draw_flow, flow_maps
 from pool.phantom.dynamics import Flow
 from pool.phantom.grid import Grid, coverage, smooth_noise
 from pool.phantom.heart import HeartMaps, HeartShape, draw_hearts, render_heart
+from pool.phantom.insertion import insertion_points
 from pool.phantom.labels import anatomical_labels, expert_labels
 from pool.phantom.populations import Anatomy, Reader, Surroundings
 from pool.phantom.ranges import Draws, Range
@@ -36,6 +37,8 @@ class Scene:
     """Flow parameters."""
     shape: HeartShape
     """Heart shapes."""
+    insertion_mm: Tensor
+    """Anterior and inferior RV insertion point, x and y from the LV's centre, not a number without RV: `slice 2 2`."""
     chest_direction: Tensor
     """Unit vector to the nearest chest wall: `slice 2` (x, y)."""
     dark_rim: Tensor
@@ -82,6 +85,7 @@ def make_scene(
         torch.where(truth == 1, mbf, torch.zeros_like(mbf)),
         state,
         shape,
+        insertion_points(shape),
         around.chest_direction,
         rim,
     )

@@ -170,6 +170,7 @@ def _study(
         labels=labels,
         anatomical_labels=truth,
         mbf_ml_min_g=mbf,
+        insertion_px=_insertion_px(plan),
         curve_times_s=np.arange(plan.curves.shape[2]) * STEP_S - (ARRIVAL_S - lead_s),
         blood_mm=dose * plan.curves[:, TISSUE["lv_blood"]].numpy(),
         stress=bool(scene.flow.stress[0]),
@@ -192,6 +193,15 @@ def _study(
             heart_rate_bpm=round(bpm, 1),
         ),
     )
+
+
+def _insertion_px(plan: _Plan) -> np.ndarray:
+    """Insertion points as native rows and columns: native pixel 0 lies at fine pixel 0."""
+    fine, native = plan.fine, plan.native
+    corner = [(n - 1) / 2 * fine.spacing_mm for n in (fine.n_cols, fine.n_rows)]
+    centre = torch.stack(plan.centre_mm, 1) + torch.tensor(corner)
+    x_y = (plan.scene.insertion_mm + centre[:, None]) / native.spacing_mm
+    return x_y.flip(2).numpy().astype(np.float64)
 
 
 def _even(value: Tensor) -> int:

@@ -52,6 +52,8 @@ class PhantomStudy:
     """Labels by tissue, uint8 `slice row col`."""
     mbf_ml_min_g: np.ndarray
     """True flow, 0 outside the anatomical myocardium, float32 `slice row col` [mL/min/g]."""
+    insertion_px: np.ndarray
+    """Anterior and inferior RV insertion point on the native grid, NaN without RV: `slice 2 2`, (row, col) [px]."""
     curve_times_s: np.ndarray
     """Fine time grid of the true concentrations, on the clock of `series.times_s`: `time` [s]."""
     blood_mm: np.ndarray

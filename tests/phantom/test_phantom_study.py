@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pool.errors import OutputError, SettingsError
 from pool.phantom.dicom_files import DIALECTS, write_dicom_study, write_truth
@@ -76,6 +77,21 @@ def test_a_prebolus_is_the_same_heart_with_a_tenth_of_the_dose(study: PhantomStu
     lv = dual.anatomical_labels == 2
     peaks = [part.series.frames.max(axis=1)[lv].mean() for part in (dual, dual.prebolus)]
     assert 0.1 < peaks[1] / peaks[0] < 0.7  # more than a tenth: the main bolus saturates
+
+
+def test_insertion_points_lie_where_the_ventricles_meet() -> None:
+    made = make_study(get_preset("exD-1"), 41, 12)
+    for labels, (anterior, inferior) in zip(made.anatomical_labels[:2], made.insertion_px[:2]):
+        rows, cols = np.indices(labels.shape)
+        wall = labels == 1
+        centre = np.argwhere(wall).mean(0)
+        pools, _ = ndimage.label(labels == 2)
+        rv = (pools > 0) & (pools != pools[tuple(centre.round().astype(int))])
+        for point in (anterior, inferior):
+            distance = np.hypot(rows - point[0], cols - point[1])
+            assert distance[wall].min() < 2
+            assert distance[rv].min() < 4
+        assert anterior[0] < inferior[0]  # the front is up
 
 
 def test_impossible_studies_are_refused() -> None:
