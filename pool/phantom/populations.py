@@ -61,7 +61,7 @@ class Anatomy:
     def broad() -> Anatomy:
         """Beyond disease: dilated and hypertrophied hearts, any orientation within reason."""
         return Anatomy(
-            cavity_radius_mm=Range(15.0, 34.0),
+            cavity_radius_mm=Range(17.0, 35.0),
             wall_mm=Range(5.0, 14.0),
             contraction=Range(0.0, 1.0),
             ellipticity=Range(0.80, 1.0),
