@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +26,20 @@ from pool.phantom.dicom_files import write_dicom_study, write_truth
 from pool.phantom.labelled_set import write_labelled_set
 from pool.phantom.presets import get_preset
 from pool.phantom.study import make_study
+from pool.progress import ProgressBar
 from pool.results import RESULT_NAMES
 from pool.selection import Selection
 from pool.shapes import MYOCARDIUM
-from serve.__main__ import progress_bar
 from serve.client import ServiceClient
 from serve.local import free_port, running_service
-from serve.schemas import StudyView
 from serve.settings import ServiceSettings
 from tune.progress import TrainingDisplay
 from tune.run import train_pool
 from tune.settings import TrainingSettings
 
 STUDY_PRESET, STUDY_SEED = "exD-1", 7
-"""The study: another scanner and another seed than anything the pool is trained on."""
-TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "broad", 1, 540
+"""The study: another scanner (bSSFP) than the one the pool is trained on (FLASH), as in the paper."""
+TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "inD", 1, 600
 SHARD_SLICES = 30
 """Slices between two signs of progress."""
 
@@ -149,17 +148,9 @@ def write_study(places: Places) -> None:
 
 def train(places: Places) -> None:
     """Simulate the training set, then train and assemble the pool."""
-    started = time.monotonic()
-
-    def show(n_done: int, n_total: int) -> None:
-        console.print(
-            f"{time.monotonic() - started:4.0f} s  simulated {n_done} of {n_total} labelled slices",
-            end="\r" if console.is_terminal and n_done < n_total else "\n",
-            highlight=False,
-        )
-
     preset = get_preset(TRAINING_PRESET)
-    write_labelled_set(places.training_set, preset, N_TRAINING_SLICES, TRAINING_SEED, SHARD_SLICES, show)
+    with ProgressBar("labelled phantom slices") as bar:
+        write_labelled_set(places.training_set, preset, N_TRAINING_SLICES, TRAINING_SEED, SHARD_SLICES, bar)
     with TrainingDisplay(console) as display:
         manifest = train_pool(
             TrainingSettings.quick(),
@@ -175,17 +166,17 @@ def train(places: Places) -> None:
 def send(places: Places) -> None:
     """Start the service, send the study, wait, fetch the results."""
     settings = ServiceSettings(pool_dir=places.pool, studies_dir=places.store, port=free_port())
-    with running_service(settings) as url, ServiceClient(url) as client, progress_bar() as bar:
+    with ExitStack() as stack:
+        with ProgressBar("starting Ray Serve, loading and verifying the pool"):
+            url = stack.enter_context(running_service(settings))
+        client = stack.enter_context(ServiceClient(url))
         sent = client.send(places.study)
-        row = bar.add_task("member sweeps", total=sent.n_sweeps)
-
-        def show(view: StudyView) -> None:
-            bar.update(row, completed=view.n_sweeps_done, total=view.n_sweeps)
-
-        client.wait(sent.id, show)
+        with ProgressBar("member sweeps") as bar:
+            client.wait(sent.id, lambda view: bar(view.n_sweeps_done, view.n_sweeps))
         for path in client.fetch(sent.id, places.root / "service-answer"):
             path.replace(places.root / path.name)
         (places.root / "service-answer").rmdir()
+    console.print("service stopped", highlight=False)
 
 
 def compare(places: Places) -> list[SliceDice]:

@@ -1,4 +1,4 @@
-"""One machine: `python -m pool analyse STUDY --pool DIR --out DIR`.
+"""One machine: `python -m pool analyse STUDY --pool DIR --out DIR`, `python -m pool phantom --out DIR`.
 
 argparse and the standard error stream instead of typer and rich, because this module must import where only torch,
 numpy, scipy and safetensors are installed.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from pool.errors import PoolError, SettingsError
 from pool.figures.overlay import shape_in_words
 from pool.inputs import open_study
 from pool.member import Pool
+from pool.phantom.study_files import add_command as add_phantom_command
+from pool.progress import ProgressBar
 from pool.results import NOT_FOR_DIAGNOSIS, check_writable, write_results
 from pool.selection import RULES
 from pool.sweep import SweepSettings
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     command.set_defaults(run=_analyse)
+    add_phantom_command(commands)
     return parser
 
 
@@ -69,7 +71,8 @@ def _analyse(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     pool = Pool.load(options.pool, device_named(options.device))
     study = open_study(options.study)
-    analysis = analyse(study.series, pool, settings, _ProgressLine())
+    with ProgressBar("member sweeps") as bar:
+        analysis = analyse(study.series, pool, settings, bar)
     files = write_results(analysis, options.out, study.dicom)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
@@ -101,28 +104,6 @@ def summary(analysis: StudyAnalysis) -> str:
             f"{item.name:10s} {item.selection.chosen}  U_pp {score.u_pp:.4f}  {int(item.mask.sum())} px  {shape}"
         )
     return "\n".join(lines)
-
-
-class _ProgressLine:
-    """Sweeps done and time left on standard error: one line rewritten on a terminal, a line every 5 s elsewhere."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, n_done: int, n_total: int) -> None:
-        now = time.monotonic()
-        terminal = sys.stderr.isatty()
-        if not terminal and now - self._last < 5 and n_done < n_total:
-            return
-        self._last = now
-        left = (now - self._start) / n_done * (n_total - n_done)
-        end = "" if terminal and n_done < n_total else "\n"
-        print(
-            f"{chr(13) if terminal else ''}sweeps {n_done}/{n_total}, {left:.0f} s left ",
-            end=end,
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from pool.preprocess import WayBack
 from pool.shapes import Map
 from pool.sweep import MASK_THRESHOLD
 
+TOUCHING = np.ones((3, 3), dtype=bool)
+"""Pixels touch by edges or corners."""
+
 
 @dataclass(frozen=True, eq=False)
 class MyocardialContours:
@@ -36,19 +39,19 @@ def outline(probability: Map, way_back: WayBack) -> MyocardialContours | None:
     the probability (marching squares), so they are finer than pixels.
     """
     mask = probability >= MASK_THRESHOLD
-    labelled, n_pieces = ndimage.label(mask, np.ones((3, 3)))
+    labelled, n_pieces = ndimage.label(mask, TOUCHING)
     if n_pieces == 0:
         return None
     largest = labelled == int(np.bincount(labelled.ravel())[1:].argmax()) + 1
     filled = ndimage.binary_fill_holes(largest)
     holes, n_holes = ndimage.label(filled & ~largest)
-    outside_others = ndimage.binary_dilation(largest, np.ones((3, 3))) & ~(mask & ~largest)
+    outside_others = ndimage.binary_dilation(largest, TOUCHING) & ~(mask & ~largest)
     epi = _longest_level_line(np.where(filled & ~largest, 1.0, np.where(outside_others, probability, 0.0)))
     assert epi is not None  # `largest` has at least one pixel
     endo = None
     if n_holes:
         cavity = holes == int(np.bincount(holes.ravel())[1:].argmax()) + 1
-        near_cavity = ndimage.binary_dilation(cavity, np.ones((3, 3)))
+        near_cavity = ndimage.binary_dilation(cavity, TOUCHING)
         endo = _longest_level_line(np.where(near_cavity, 1.0 - probability, 0.0))
     return MyocardialContours(
         way_back.to_native_points(epi), None if endo is None else way_back.to_native_points(endo), n_pieces

@@ -14,7 +14,8 @@
         |-- NonFiniteError        NaN or infinite pixels or times
         `-- HeartNotFoundError    a slice in which no heart could be located
 
-An error names the subject, the rule, what was found and the remedy. No error text holds a patient's name,
+An error names the subject, the rule, what was found and the remedy. `tune.errors` and `serve.errors` hang theirs under
+the same root: training that failed; requests, studies and services over HTTP. No error text holds a patient's name,
 identifier or dates: subjects are slices, files by their position or base name, and members by their id.
 """
 

@@ -11,13 +11,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pool.errors import PoolError
+from pool.progress import ProgressBar
 from pool.results import check_writable
 from serve.client import ServiceClient
 from serve.local import running_service
-from serve.schemas import StudyView
 from serve.settings import ServiceSettings
 
 EXIT_REFUSED = 2
@@ -48,7 +47,7 @@ def run(
     with _refusals_in_words():
         settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
         with ExitStack() as stack:
-            with _say.status("starting Ray Serve and loading the pool"):
+            with ProgressBar("starting Ray Serve, loading and verifying the pool"):
                 url = stack.enter_context(running_service(settings))
             stopped = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):  # now, because Ray has set its own at its start
@@ -69,21 +68,10 @@ def send(
         check_writable(out)
         with ServiceClient(url) as client:
             sent = client.send(study)
-            with progress_bar() as bar:
-                row = bar.add_task(f"study {sent.id[:8]}", total=sent.n_sweeps)
-
-                def show(view: StudyView) -> None:
-                    bar.update(row, completed=view.n_sweeps_done, total=view.n_sweeps)
-
-                client.wait(sent.id, show)
+            with ProgressBar("member sweeps") as bar:
+                client.wait(sent.id, lambda view: bar(view.n_sweeps_done, view.n_sweeps))
             files = client.fetch(sent.id, out)
     _say.print(f"wrote {', '.join(path.name for path in files)} to {out}")
-
-
-def progress_bar() -> Progress:
-    """A bar of sweeps done, with the elapsed time."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("sweeps"))
-    return Progress(*columns, TimeElapsedColumn(), console=_say)
 
 
 @contextmanager

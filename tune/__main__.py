@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pool.errors import PoolError, SettingsError
 from pool.manifest import PoolManifest
 from pool.networks import NetworkSpec
-from tune.settings import PRESETS, Resources, TrainingSettings
+from tune.resources import Resources
+from tune.settings import PRESETS, TrainingSettings
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Make pools of networks.", pretty_exceptions_enable=False

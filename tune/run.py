@@ -14,8 +14,9 @@ from pool.errors import OutputError, SettingsError
 from pool.manifest import PoolManifest
 from tune.assemble import choose_members, refuse_used_folder, write_pool
 from tune.progress import TrainingProgress
+from tune.resources import Resources
 from tune.samples import Samples, n_steps_per_epoch, split_by_subject
-from tune.settings import Resources, TrainingSettings
+from tune.settings import TrainingSettings
 from tune.tracking import Tracking
 
 OBJECT_STORE_BYTES = 150_000_000

@@ -18,8 +18,9 @@ from pool.manifest import save_weights
 from tune.assemble import CHECKPOINT_MEMBER, Candidate
 from tune.errors import TrainingError
 from tune.progress import SeedProgress, TrainingProgress
+from tune.resources import Resources
 from tune.samples import Samples, split_by_subject
-from tune.settings import Resources, TrainingSettings
+from tune.settings import TrainingSettings
 from tune.training import EpochReport, SeedTraining, StepProgress
 
 RESUME_NAME = "resume.pt"

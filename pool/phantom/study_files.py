@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,4 +121,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> None:
-    write_studies(options.out, get_preset(options.preset), options.studies, options.seed, options.frames, options.dicom)
+    def show(n_done: int, n_total: int) -> None:
+        print(f"wrote study {n_done} of {n_total}", file=sys.stderr, flush=True)
+
+    preset = get_preset(options.preset)
+    write_studies(
+        options.out, preset, options.studies, options.seed, options.frames, options.dicom, options.dual_bolus, show
+    )

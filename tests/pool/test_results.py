@@ -99,7 +99,7 @@ def test_the_command_line_analyses_and_says_so(tmp_path: Path, capsys: pytest.Ca
     assert main(arguments) == 0
     out = capsys.readouterr()
     assert "U_pp" in out.out
-    assert "sweeps 2/2" in out.err
+    assert "member sweeps  [##############################] 2/2" in out.err
     assert json.loads((tmp_path / "out" / "result.json").read_text())["slices"][0]["chosen"] in ("s0-e01", "s1-e01")
 
 

@@ -21,8 +21,9 @@ from pool.phantom.presets import get_preset
 from tune.__main__ import app
 from tune.errors import TooFewMembersError
 from tune.progress import SeedProgress, TrainingDisplay, TrainingProgress
+from tune.resources import Resources
 from tune.run import train_pool
-from tune.settings import Resources, TrainingSettings
+from tune.settings import TrainingSettings
 from tune.tracking import Tracking
 from tune.training import EpochReport
 

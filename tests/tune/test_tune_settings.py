@@ -4,7 +4,8 @@ import pytest
 
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec
-from tune.settings import AugmentSettings, Resources, TrainingSettings
+from tune.resources import Resources
+from tune.settings import AugmentSettings, TrainingSettings
 
 
 def test_the_default_is_the_papers_recipe() -> None:
