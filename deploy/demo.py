@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -104,7 +105,7 @@ class Places:
             path.unlink()
 
 
-def main(out: Path = Path("demo")) -> None:
+def main(out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo")) -> None:
     """Run the demo into a folder."""
     started = time.monotonic()
     places = Places(out)

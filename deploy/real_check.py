@@ -7,12 +7,12 @@ repository nor ever used for training.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 from scipy.io import loadmat
 
 from deploy.tables import mean_line, members_table
@@ -29,7 +29,12 @@ REAL_MYOCARDIUM = 1
 console = Console()
 
 
-def main(data: Path, pool: Path, out: Path = Path("real-check"), threads: int = torch.get_num_threads()) -> None:
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with images/*.mat and labels/*.mat.")],
+    pool: Annotated[Path, typer.Option(help="Pool folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results of every slice.")] = Path("real-check"),
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = torch.get_num_threads(),
+) -> None:
     """Analyse every slice of `data/images` and compare with `data/labels`."""
     images = sorted((data / "images").glob("*.mat"))
     if not images:
@@ -38,9 +43,11 @@ def main(data: Path, pool: Path, out: Path = Path("real-check"), threads: int = 
     torch.set_num_threads(threads)
     try:
         members = Pool.load(pool)
-        slices = [
-            check(path, data / "labels" / path.name, members, out / path.stem) for path in track(images, "slices")
-        ]
+        slices = []
+        with ProgressBar("real slices") as bar:
+            for path in images:
+                slices.append(check(path, data / "labels" / path.name, members, out / path.stem))
+                bar(len(slices), len(images))
     except PoolError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error

@@ -1,5 +1,7 @@
 import io
 
+import pytest
+
 from pool.progress import ProgressBar
 
 
@@ -17,14 +19,16 @@ def test_the_bar_counts_and_estimates() -> None:
     assert bar.line() == f"sweeps  [{'#' * 30}] 40/40  0 s    "
 
 
+def interrupted(stream: io.StringIO) -> None:
+    with ProgressBar("sweeps", stream) as bar:
+        bar(1, 2)
+        raise KeyError
+
+
 def test_the_last_state_is_written_whatever_happens() -> None:
     stream = Terminal()
-    try:
-        with ProgressBar("sweeps", stream) as bar:
-            bar(1, 2)
-            raise KeyError
-    except KeyError:
-        pass
+    with pytest.raises(KeyError):
+        interrupted(stream)
     last = stream.getvalue().rsplit("\r", 1)[-1]
     assert last.startswith("sweeps  [###############...............] 1/2")
     assert last.endswith("\n")
