@@ -21,6 +21,7 @@ from pool.errors import PoolError
 from pool.evaluation.members import SliceDice, compare_members
 from pool.inputs import open_study
 from pool.member import Pool
+from pool.progress import ProgressBar
 from pool.results import write_results
 
 REAL_MYOCARDIUM = 1
