@@ -48,8 +48,8 @@ Probability = Float32[np.ndarray, "class row col"]
 """Mean softmax probability; classes: background, myocardium, blood pool."""
 
 FramesTensor = Float[torch.Tensor, "time row col"]
-PatchBatch = Float[torch.Tensor, "patch time row col"]
-LogitsBatch = Float[torch.Tensor, "patch class row col"]
+PatchBatch = Float[torch.Tensor, "patch time patch_row patch_col"]
+LogitsBatch = Float[torch.Tensor, "patch class patch_row patch_col"]
 
 BACKGROUND, MYOCARDIUM, BLOOD_POOL = 0, 1, 2
 CLASS_NAMES = ("background", "myocardium", "blood pool")
