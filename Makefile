@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check bench mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -29,10 +29,10 @@ lint: $(INSTALLED)  ## format and lint, check only
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-types: $(INSTALLED)
+types: $(INSTALLED)  ## static types
 	$(VENV)/bin/mypy
 
-unit: $(INSTALLED)
+unit: $(INSTALLED)  ## tests alone
 	@command -v dciodvfy >/dev/null || deploy/install-dicom-validator.sh
 	$(PY) -m pytest --durations=8
 
@@ -42,6 +42,9 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 
 real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's pool
 	$(PY) -m deploy.real_check --data $(REAL_DATA) --pool demo/pool --out real-check
+
+bench: $(INSTALLED)  ## phantom slices a second on this machine
+	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000

@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from deploy.tables import mean_line, members_table
-from pool.errors import PoolError
+from pool.errors import OutputError, PoolError
 from pool.evaluation.members import SliceDice, compare_members
 from pool.phantom.dicom_files import write_dicom_study, write_truth
 from pool.phantom.labelled_set import write_labelled_set
@@ -84,14 +84,22 @@ class Places:
         return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
 
     def clear(self) -> None:
-        """Remove what an earlier demo left, and nothing else."""
+        """Remove what an earlier demo left; a folder that no demo made is refused.
+
+        Raises:
+            OutputError: a folder with content that has no mark of an earlier demo.
+        """
+        mark = self.root / ".made-by-the-demo"
         self.root.mkdir(parents=True, exist_ok=True)
+        if not mark.exists() and any(self.root.iterdir()):
+            raise OutputError(f"folder {self.root.name}", "must be new, empty or an earlier demo", "other files")
+        mark.touch()
         for name in (
             "study",
             "training-set",
             "pool",
             "service",
-            "mlartifacts",
+            "mlflow-artifacts",
             "study.zip",
             "truth.npz",
             *RESULT_NAMES,
@@ -200,8 +208,12 @@ def show_what_next(places: Places) -> None:
     """The files, and the commands to go on with."""
     names = [name for name in RESULT_NAMES if (places.root / name).exists()]
     console.print(f"results in {places.root}/: {', '.join(names)}", highlight=False)
+    mlflow = Path(sys.executable).with_name("mlflow")
     commands = (
-        ("compare the members in MLflow", "make mlflow-ui   # then open http://127.0.0.1:5000"),
+        (
+            "compare the members in MLflow",
+            f"{mlflow} ui --backend-store-uri {places.tracking_uri}   # http://127.0.0.1:5000",
+        ),
         ("start the service again", f"{sys.executable} -m serve run --pool {places.pool} --studies {places.store}"),
         ("send a study with curl", f"curl -F files=@{places.root}/study.zip http://127.0.0.1:8000/v1/studies"),
         ("fetch a result", "curl -O http://127.0.0.1:8000/v1/studies/ID/result.json   # ID from the answer above"),

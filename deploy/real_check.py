@@ -16,8 +16,8 @@ from rich.console import Console
 from scipy.io import loadmat
 
 from deploy.tables import mean_line, members_table
-from pool.analysis import analyse
-from pool.errors import PoolError
+from pool.analysis import AnalysisSettings, analyse
+from pool.errors import EmptyStudyError, PoolError
 from pool.evaluation.members import SliceDice, compare_members
 from pool.inputs import open_study
 from pool.member import Pool
@@ -41,13 +41,13 @@ def main(
     if not images:
         console.print(f"skipped: no real slices in {data} (they are not part of this repository)", highlight=False)
         return
-    torch.set_num_threads(threads)
     try:
+        settings = AnalysisSettings(n_threads=threads)
         members = Pool.load(pool)
         slices = []
         with ProgressBar("real slices") as bar:
             for path in images:
-                slices.append(check(path, data / "labels" / path.name, members, out / path.stem))
+                slices.append(check(path, data / "labels" / path.name, members, settings, out / path.stem))
                 bar(len(slices), len(images))
     except PoolError as error:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -58,9 +58,11 @@ def main(
     console.print(f"overlays in {out}/ (never to be committed)", highlight=False)
 
 
-def check(image: Path, label: Path, pool: Pool, out: Path) -> SliceDice:
+def check(image: Path, label: Path, pool: Pool, settings: AnalysisSettings, out: Path) -> SliceDice:
     """Analyse one slice, keep its pictures, and compare it with the expert's mask."""
-    analysis = analyse(open_study(image).series, pool)
+    if not label.is_file():
+        raise EmptyStudyError(f"slice {image.stem}", "needs its mask in labels/", "no such file")
+    analysis = analyse(open_study(image).series, pool, settings)
     write_results(analysis, out)
     item = analysis.slices[0]
     truth = loadmat(label)["final_mask"] == REAL_MYOCARDIUM

@@ -14,8 +14,8 @@ def members_table(slices: Sequence[SliceDice]) -> Table:
     table = Table(title="U_pp and Dice of every member; > marks the one that was believed")
     table.add_column("member")
     for item in slices:
-        table.add_column(f"{item.name}: U_pp", justify="right")
-        table.add_column("Dice", justify="right")
+        table.add_column(f"{item.name}\nU_pp", justify="right", overflow="fold")
+        table.add_column("\nDice", justify="right")
     for member_id in slices[0].by_member:
         cells: list[str] = []
         for item in slices:

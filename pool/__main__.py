@@ -21,7 +21,7 @@ from pool.inputs import open_study
 from pool.member import Pool
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
-from pool.results import NOT_FOR_DIAGNOSIS, check_writable, write_results
+from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, check_writable, write_results
 from pool.selection import RULES
 from pool.sweep import SweepSettings
 
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except PoolError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:  # a path of the user's that no check foresaw: too long, on a dead disk, without permission
+        print(f"error: {Path(error.filename or '').name}: cannot be used; {error.strerror}.", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 
@@ -52,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--rule", choices=list(RULES), default="min-u_pp", help="selection rule (default %(default)s)")
     command.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="torch threads (default %(default)s)"
+        "--threads", type=int, default=1, help="torch threads (default %(default)s, as a shard of the service)"
     )
     command.add_argument(
         "--batch-size", type=int, default=SweepSettings().batch_size, help="patches in one forward pass"
@@ -64,13 +67,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _analyse(options: argparse.Namespace) -> None:
-    if options.threads < 1:
-        raise SettingsError("--threads", "must be at least 1", str(options.threads))
-    settings = AnalysisSettings(sweep=SweepSettings(batch_size=options.batch_size), rule=options.rule)
+    settings = AnalysisSettings(
+        sweep=SweepSettings(batch_size=options.batch_size),
+        rule=options.rule,
+        n_threads=options.threads,
+        device=device_named(options.device),
+    )
     check_writable(options.out)
-    torch.set_num_threads(options.threads)
-    pool = Pool.load(options.pool, device_named(options.device))
+    pool = Pool.load(options.pool, settings.device)
     study = open_study(options.study)
+    check_study_output(study.dicom)
     with ProgressBar("member sweeps") as bar:
         analysis = analyse(study.series, pool, settings, bar)
     files = write_results(analysis, options.out, study.dicom)
@@ -85,8 +91,8 @@ def device_named(name: str) -> str:
         SettingsError: an unknown or unavailable device.
     """
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).item()
+    except Exception as error:  # torch raises a different one for every device it does not have
         raise SettingsError("--device", "must be a device torch can use here", repr(name), "Try cpu.") from error
     return name
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
+import torch
 
 from pool import __version__
 from pool.contours import MyocardialContours, outline
@@ -38,8 +39,14 @@ class AnalysisSettings:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     rule: str = "min-u_pp"
     """Selection rule, one of `pool.selection.RULES`."""
+    n_threads: int = 1
+    """Torch's threads in a sweep. The last bits of a U-map may depend on it, hence it is part of the settings."""
+    device: str = "cpu"
+    """Torch's device; another one gives other last bits."""
 
     def __post_init__(self) -> None:
+        if self.n_threads < 1:
+            raise SettingsError("analysis", "n_threads must be at least 1", str(self.n_threads))
         if self.rule not in RULES:
             raise SettingsError("selection rule", f"must be one of {', '.join(RULES)}", repr(self.rule))
 
@@ -72,7 +79,7 @@ class SliceAnalysis:
     uncertainty: Map
     """U-map of the chosen member; 0 outside the crop; NaN everywhere where none was chosen."""
     contours: MyocardialContours | None
-    """Endo- and epicardial contour, native pixels; None where there is no mask."""
+    """Endo- and epicardial contour, native pixels, traced on the prepared grid; None where there is no mask."""
     member_masks: Mapping[str, Mask]
     """Every member's mask, by id; members that failed are absent."""
 
@@ -113,14 +120,22 @@ def analyse(
 
     Args:
         series: the study.
-        pool: all members; a shard's `Pool` is refused by `conclude`.
+        pool: all members, on the device of the settings.
         settings: see `AnalysisSettings`.
         on_progress: called with (sweeps done, sweeps in total) after every member's sweep of a slice.
 
     Raises:
         StudyError: a study that cannot be analysed, see `pool.errors`.
+        SettingsError: a pool that is only a shard, or on another device.
     """
     settings = settings or AnalysisSettings()
+    if len(pool.members) != pool.manifest.n_members:
+        raise SettingsError(
+            "pool", f"must hold all {pool.manifest.n_members} members", str(len(pool.members)), "Load the whole pool."
+        )
+    if pool.device_type != settings.device.split(":")[0]:
+        raise SettingsError("pool", f"must be on the device {settings.device}", pool.device_type, "Load it there.")
+    torch.set_num_threads(settings.n_threads)
     prepared = prepare(series, settings.preprocess)
     n_sweeps = len(prepared) * len(pool.members)
     answers: list[dict[str, MemberAnswer]] = []
@@ -170,13 +185,19 @@ def score_members(answers: Mapping[str, MemberAnswer], manifest: PoolManifest) -
 def _conclude_slice(
     prepared: PreparedSlice, answers: Mapping[str, MemberAnswer], manifest: PoolManifest, settings: AnalysisSettings
 ) -> SliceAnalysis:
-    selection = select(score_members(answers, manifest), settings.rule)
     way_back = prepared.way_back
     member_masks = {
         member_id: way_back.to_native(maps.probability[MYOCARDIUM]) >= MASK_THRESHOLD
         for member_id, maps in sorted(answers.items())
         if isinstance(maps, MemberMaps)
     }
+    scores = [
+        replace(score, ineligible="the mask is empty on the native grid")
+        if not score.ineligible and not member_masks[score.member_id].any()
+        else score
+        for score in score_members(answers, manifest)
+    ]
+    selection = select(scores, settings.rule)
     chosen = answers[selection.chosen] if selection.chosen is not None else None
     if not isinstance(chosen, MemberMaps):
         nothing = np.full(way_back.native_shape, np.nan, dtype=np.float32)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -20,6 +21,7 @@ from pool.networks import NetworkSpec
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -43,9 +45,13 @@ class MemberEntry:
     """SHA-256 of the safetensors file."""
 
     def __post_init__(self) -> None:
-        if not _SAFE_ID.fullmatch(self.id):
+        if not isinstance(self.id, str) or not _SAFE_ID.fullmatch(self.id):
             raise PoolFolderError("manifest", "a member's id must be letters, digits, dots and dashes", repr(self.id))
-        if not 0.0 <= self.validation_dice <= 1.0:
+        if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
+            raise PoolFolderError(
+                f"member {self.id}", "weights_sha256 must be 64 hexadecimal digits", repr(self.weights_sha256)
+            )
+        if not isinstance(self.validation_dice, int | float) or not 0.0 <= self.validation_dice <= 1.0:
             raise PoolFolderError(f"member {self.id}", "validation Dice lies in [0, 1]", repr(self.validation_dice))
 
     @property
@@ -102,7 +108,7 @@ class PoolManifest:
                 MemberEntry(**{**row, "network": NetworkSpec.from_dict(row["network"])}) for row in fields["members"]
             )
             return cls(fields["name"], members, fields["provenance"])
-        except (KeyError, TypeError, SettingsError) as error:
+        except (KeyError, TypeError, AttributeError, SettingsError) as error:
             raise PoolFolderError("manifest", "has missing or unknown fields", str(error)) from error
 
     @classmethod
@@ -122,8 +128,10 @@ class PoolManifest:
             )
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise PoolFolderError(f"manifest of {path.parent.name}", "must be JSON", str(error)) from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise PoolFolderError(
+                f"manifest of {path.parent.name}", "must be readable JSON", type(error).__name__, "Get the pool again."
+            ) from error
         if not isinstance(fields, dict):
             raise PoolFolderError(f"manifest of {path.parent.name}", "must be a JSON object", type(fields).__name__)
         return cls.from_dict(fields)
@@ -148,7 +156,10 @@ def load_weights(folder: Path, entry: MemberEntry) -> dict[str, Tensor]:
     path = Path(folder) / entry.weights_name
     if not path.is_file():
         raise PoolFolderError(f"member {entry.id}", f"needs its weights {entry.weights_name}", "no such file")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PoolFolderError(f"member {entry.id}", "weights must be readable", error.strerror or "") from error
     found = hashlib.sha256(data).hexdigest()
     if found != entry.weights_sha256:
         raise WeightsHashError(
@@ -157,7 +168,10 @@ def load_weights(folder: Path, entry: MemberEntry) -> dict[str, Tensor]:
             f"{found[:12]}...",
             "The file was changed or damaged; get the pool again.",
         )
-    return load_safetensors(data)
+    try:
+        return load_safetensors(data)
+    except SafetensorError as error:
+        raise PoolFolderError(f"member {entry.id}", "weights must be a safetensors file", str(error)) from error
 
 
 def save_manifest(folder: Path, manifest: PoolManifest) -> None:

@@ -34,7 +34,11 @@ class Member:
         try:
             network.load_state_dict(load_weights(folder, entry))
         except RuntimeError as error:
-            raise PoolFolderError(f"member {entry.id}", "weights must fit the network spec", str(error)) from error
+            raise PoolFolderError(
+                f"member {entry.id}",
+                "weights must fit the network spec",
+                remedy="The manifest is of other weights.",
+            ) from error
         network.requires_grad_(False).eval()
         network = network.to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
@@ -62,6 +66,11 @@ class Pool:
 
     manifest: PoolManifest
     members: tuple[Member, ...]
+
+    @property
+    def device_type(self) -> str:
+        """Kind of device the networks are on, such as `cpu` or `cuda`."""
+        return next(self.members[0].network.parameters()).device.type
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", member_ids: Sequence[str] | None = None) -> Pool:

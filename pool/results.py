@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -64,11 +63,12 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
         "u_tot": chosen.u_tot if chosen else None,
         "n_myo_native_px": n_pixels,
         "area_mm2": n_pixels * spacing[0] * spacing[1] if spacing else None,
-        "closed_ring": contours.closed_ring if contours else False,
-        "n_pieces": contours.n_pieces if contours else 0,
-        "contours_native_px": {
-            "epi": _rounded(series, contours.epi_px, item.mask.shape) if contours else None,
-            "endo": _rounded(series, contours.endo_px, item.mask.shape) if contours else None,
+        "contours": {
+            "traced_on": "prepared grid",
+            "closed_ring": contours.closed_ring if contours else False,
+            "n_pieces": contours.n_pieces if contours else 0,
+            "epi_native_px": _rounded(series, contours.epi_px, item.mask.shape) if contours else None,
+            "endo_native_px": _rounded(series, contours.endo_px, item.mask.shape) if contours else None,
         },
         "preparation": item.prepared.record(),
         "members": [
@@ -161,19 +161,16 @@ def whole_folder(out_dir: Path) -> Iterator[Path]:
     Raises:
         OutputError: `out_dir` is a file, holds other files, or cannot be written.
     """
-    check_writable(out_dir)
-    staging = None
+    out_dir = out_dir.resolve()
+    _check_replaceable(out_dir)
+    staging = _staging_for(out_dir)
     try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
-        staging.chmod(0o755)
         yield staging
         _put_in_place(staging, out_dir)
     except OSError as error:
         raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_writable(out_dir: Path) -> None:
@@ -182,24 +179,71 @@ def check_writable(out_dir: Path) -> None:
     Raises:
         OutputError: see `whole_folder`.
     """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.")
-    if out_dir.is_dir():
-        foreign = sorted(path.name for path in out_dir.iterdir() if path.name not in RESULT_NAMES)
-        if foreign:
-            raise OutputError(
-                f"folder {out_dir.name}", "must be new, empty or an earlier result", foreign[0], "Give another --out."
-            )
+    out_dir = out_dir.resolve()
+    _check_replaceable(out_dir)
+    shutil.rmtree(_staging_for(out_dir), ignore_errors=True)
+
+
+def check_study_output(dicom: DicomStudy | None) -> None:
+    """Refuse a DICOM study whose headers no object could refer to, before minutes of work.
+
+    Raises:
+        OutputError: names what cannot be written.
+    """
+    if dicom is not None:
+        from pool.dicom.objects import check_dicom_objects
+
+        check_dicom_objects(dicom)
+
+
+def _check_replaceable(out_dir: Path) -> None:
+    try:
+        names = sorted(path.name for path in out_dir.iterdir()) if out_dir.exists() else []
+    except NotADirectoryError:
+        raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.") from None
+    except OSError as error:
+        raise OutputError(f"folder {out_dir.name}", "must be readable", error.strerror or "") from error
+    if foreign := [name for name in names if name not in RESULT_NAMES]:
+        raise OutputError(
+            f"folder {out_dir.name}", "must be new, empty or an earlier result", foreign[0], "Give another --out."
+        )
+
+
+def _staging_for(out_dir: Path) -> Path:
+    """A folder to fill: beside `out_dir`, or inside it where only that can be written (a mounted volume)."""
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", suffix=".partial", dir=out_dir.parent))
+        except PermissionError:
+            staging = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=out_dir))
+        staging.chmod(0o755)
+    except OSError as error:
+        raise OutputError(f"folder {out_dir.name}", "must be writable", error.strerror or "") from error
+    return staging
 
 
 def _put_in_place(staging: Path, out_dir: Path) -> None:
-    """Rename the finished folder into place; an earlier result is moved aside first and removed last."""
+    """Rename the finished folder into place; an earlier result is moved aside first and removed last.
+
+    A folder that cannot be renamed (a mounted volume) gets the files one by one, `result.json` last: without it there
+    is no result.
+    """
+    if staging.parent == out_dir or out_dir.is_mount():
+        (out_dir / "result.json").unlink(missing_ok=True)
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == "result.json"):
+            shutil.move(path, out_dir / path.name)
+        return
     if not out_dir.exists():
         staging.rename(out_dir)
         return
-    aside = out_dir.with_name(f".{out_dir.name}-{os.getpid()}.old")
+    aside = staging.with_suffix(".old")
     out_dir.rename(aside)
-    staging.rename(out_dir)
+    try:
+        staging.rename(out_dir)
+    except OSError:
+        aside.rename(out_dir)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -15,6 +15,10 @@ LEAST_FRAMES = 8
 """Fewer frames cannot show the first pass through right ventricle, left ventricle and myocardium."""
 
 
+PLAUSIBLE_SPACING_MM = (0.2, 10.0)
+"""Pixel spacings of cardiac MR; anything else is a wrong unit, and would be resampled into nonsense."""
+
+
 @dataclass(frozen=True)
 class SliceGeometry:
     """Where one slice lies in the patient (DICOM's LPS frame, PS3.3 C.7.6.2)."""
@@ -100,8 +104,14 @@ class PerfusionSeries:
                 )
         if self.pixel_spacing_mm is None and not self.prepared:
             raise SettingsError("series", "needs a pixel spacing in mm", "none", "It is never guessed; give it.")
-        if self.pixel_spacing_mm is not None and not all(np.isfinite(s) and s > 0 for s in self.pixel_spacing_mm):
-            raise SettingsError("series", "pixel spacing must be positive and finite", f"{self.pixel_spacing_mm} mm")
+        low, high = PLAUSIBLE_SPACING_MM
+        if self.pixel_spacing_mm is not None and not all(low <= s <= high for s in self.pixel_spacing_mm):
+            raise SettingsError(
+                "series",
+                f"pixel spacing must lie from {low:g} to {high:g} mm",
+                f"{self.pixel_spacing_mm} mm",
+                "Is it given in metres, or is it the field of view?",
+            )
 
     @property
     def n_slices(self) -> int:
@@ -130,13 +140,22 @@ class PerfusionSeries:
 
 
 BASE_TO_APEX_LPS = np.array([0.6, -0.6, -0.53])
-"""The heart's long axis from base to apex: to the left, forward and down."""
+"""The heart's long axis from base to apex (unit vector): to the left (+x), forward (-y) and down (-z)."""
+CLEAR_COSINE = 0.3
+"""Below this cosine between the slices' normal and `BASE_TO_APEX_LPS` the order from base to apex is a guess."""
+UNCLEAR_ORDER = "the slices' normal does not point from base to apex as usual: check the order of the slices"
+"""Remark on a study whose slices lie otherwise than short-axis slices do."""
 
 
 def base_is_first(geometry: Sequence[SliceGeometry]) -> bool:
     """Whether slices in this order run from base to apex; True for a single one."""
     step = np.array(geometry[-1].position_mm) - np.array(geometry[0].position_mm)
     return float(step @ BASE_TO_APEX_LPS) >= 0
+
+
+def order_is_clear(geometry: SliceGeometry) -> bool:
+    """Whether slices that lie like this one are short-axis slices, so that their normal tells base from apex."""
+    return abs(float(geometry.normal @ BASE_TO_APEX_LPS)) >= CLEAR_COSINE
 
 
 def names_of_slices(n_slices: int) -> tuple[str, ...]:

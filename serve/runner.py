@@ -13,7 +13,7 @@ from pool.analysis import StudyAnalysis
 from pool.errors import PoolError
 from pool.inputs import StudyInput, open_study
 from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
-from pool.results import write_results
+from pool.results import check_study_output, write_results
 from pool.series import PerfusionSeries
 from serve.records import StudyRecord
 from serve.studies import StudyStore
@@ -46,6 +46,7 @@ def read_study(files: Sequence[Path], settings: PreprocessSettings) -> tuple[Stu
         StudyError: the study cannot be analysed.
     """
     study = open_study(files[0] if len(files) == 1 else files)
+    check_study_output(study.dicom)
     return study, prepare(study.series, settings)
 
 

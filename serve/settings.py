@@ -94,7 +94,7 @@ class ServiceSettings(BaseSettings):
     @property
     def analysis(self) -> AnalysisSettings:
         """What decides the numbers."""
-        return AnalysisSettings(rule=self.rule)
+        return AnalysisSettings(rule=self.rule, n_threads=self.threads_per_shard, device=self.device)
 
     @property
     def max_upload_bytes(self) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from pool import __version__
 from pool.analysis import StudyAnalysis
@@ -10,6 +13,21 @@ from pool.dicom.derived import Origin
 from pool.dicom.parametric_map import write_parametric_map
 from pool.dicom.read import DicomStudy
 from pool.dicom.segmentation import write_segmentation
+
+
+def check_dicom_objects(study: DicomStudy) -> None:
+    """Write throw-away objects of a study, so that headers that do not suffice are found before any sweep.
+
+    Raises:
+        OutputError: headers that a derived object cannot refer to.
+    """
+    n_slices, _, n_rows, n_cols = study.series.frames.shape
+    mask = np.zeros((n_slices, n_rows, n_cols), dtype=bool)
+    mask[:, 0, 0] = True
+    origin = Origin("check", "0" * 64, __version__)
+    with tempfile.TemporaryDirectory(prefix="dicom-check-") as folder:
+        write_segmentation(Path(folder) / "segmentation.dcm", study, mask, origin=origin)
+        write_parametric_map(Path(folder) / "umap.dcm", study, mask.astype(np.float32) / 2, origin=origin)
 
 
 def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path) -> None:

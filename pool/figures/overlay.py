@@ -137,5 +137,6 @@ def _plain(item: SliceAnalysis, ax: Axes) -> Axes:
     ax.set_ylim(bottom, top)
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_aspect("equal")
+    row_step, col_step = item.prepared.way_back.step_px
+    ax.set_aspect(col_step / row_step)  # native pixels need not be square; prepared ones are
     return ax

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -94,8 +96,31 @@ def test_maps_are_those_of_the_sweep_taken_to_native_pixels(pool: Pool) -> None:
     )
 
 
+def test_an_outline_too_thin_for_the_native_grid_is_not_chosen(pool: Pool) -> None:
+    series = bolus_series()
+    prepared = prepare(series)
+    maps = pool.members[0].analyse(prepared[0], FAST.sweep)
+    assert maps is not None
+    probability = np.zeros_like(maps.probability)
+    probability[MYOCARDIUM, 60, 60] = 1.0  # one prepared pixel is a quarter of a native one
+    thin = replace(maps, probability=probability, mask=probability[MYOCARDIUM] >= 0.5, n_myo=1, u_tot=1e-9)
+    item = conclude(series, prepared, [{"s0-e01": thin, "s1-e01": maps}], pool.manifest, FAST).slices[0]
+    assert item.selection.chosen == "s1-e01"
+    assert item.selection.score_of("s0-e01").ineligible == "the mask is empty on the native grid"
+
+
+def test_a_shard_or_a_pool_elsewhere_is_refused(pool: Pool) -> None:
+    with pytest.raises(SettingsError, match="pool: must hold all 3 members; found 1"):
+        analyse(bolus_series(), replace(pool, members=pool.members[:1]), FAST)
+    with pytest.raises(SettingsError, match="pool: must be on the device cuda; found cpu"):
+        analyse(bolus_series(), pool, replace(FAST, device="cuda"))
+
+
 def test_settings_have_a_hash_and_refuse_unknown_rules() -> None:
     assert AnalysisSettings().sha256() == AnalysisSettings().sha256() != AnalysisSettings(rule="min-u_tot").sha256()
+    assert AnalysisSettings().sha256() != AnalysisSettings(n_threads=2).sha256()  # other last bits, other UIDs
+    with pytest.raises(SettingsError, match="n_threads must be at least 1; found 0"):
+        AnalysisSettings(n_threads=0)
     with pytest.raises(SettingsError, match="must be one of min-u_pp"):
         AnalysisSettings(rule="best")
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
     verify_pool(tmp_path, ["s0-e01"])
 
 
+def test_weights_that_are_no_safetensors_are_refused_though_their_hash_fits(tmp_path: Path) -> None:
+    garbage = b"no tensors here"
+    (tmp_path / "a.safetensors").write_bytes(garbage)
+    entry = MemberEntry("a", 0, 1, 0.9, TINY, hashlib.sha256(garbage).hexdigest())
+    with pytest.raises(PoolFolderError, match="member a: weights must be a safetensors file"):
+        load_weights(tmp_path, entry)
+
+
+@pytest.mark.parametrize("value", [None, 7, "abc", "g" * 64])
+def test_a_manifest_without_a_real_hash_is_refused(tmp_path: Path, value: object) -> None:
+    tiny_pool(tmp_path, 1)
+    path = tmp_path / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["members"][0]["weights_sha256"] = value
+    path.write_text(json.dumps(fields))
+    with pytest.raises(PoolFolderError, match="weights_sha256 must be 64 hexadecimal digits"):
+        PoolManifest.load(tmp_path)
+
+
 def test_missing_pieces_are_named(tmp_path: Path) -> None:
     with pytest.raises(PoolFolderError, match=r"needs a manifest.json; found none\. Train a pool"):
         PoolManifest.load(tmp_path / "nowhere")
@@ -61,7 +81,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         Pool.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"manifest_version": 99}', '{"manifest_version": 1, "name": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "[" * 100_000, '{"manifest_version": 99}', '{"manifest_version": 1, "name": "x"}']
+)
 def test_broken_manifests_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(PoolFolderError, match="manifest"):

@@ -1,5 +1,7 @@
 import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pool.evaluation.overlap import dice
 from pool.figures.overlay import overlay_png
 from pool.member import Pool
 from pool.preprocess import prepare
-from pool.results import check_writable, result_dict, write_results
+from pool.results import check_writable, result_dict, whole_folder, write_results
 from pool.sweep import SweepSettings
 from tests.samples import bolus_series, tiny_pool, write_npz
 
@@ -74,11 +76,57 @@ def test_a_failure_while_writing_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_earlier_result_survives_a_failed_replacement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.json").write_text("earlier")
+    rename = Path.rename
+
+    def fail_for_staging(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_staging)
+    with pytest.raises(OutputError, match="must be writable; found Input/output error"), whole_folder(tmp_path / "out"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "result.json").read_text() == "earlier"
+
+
+def test_a_folder_in_an_unwritable_place_is_filled_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "mounted"
+    out.mkdir()
+    mkdtemp = tempfile.mkdtemp
+
+    def only_inside(**where: Any) -> str:
+        if where["dir"] == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return mkdtemp(**where)
+
+    monkeypatch.setattr("pool.results.tempfile.mkdtemp", only_inside)
+    with whole_folder(out) as staging:
+        (staging / "result.json").write_text("new")
+        assert staging.parent == out
+    assert [path.name for path in out.iterdir()] == ["result.json"]
+    with pytest.raises(OutputError, match="folder new: must be writable"):
+        check_writable(tmp_path / "new")
+
+
+def test_a_folder_given_as_a_link_is_the_folder_it_leads_to(analysis: StudyAnalysis, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_results(analysis, tmp_path / "link")
+    assert (tmp_path / "real" / "result.json").is_file()
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_a_slice_without_outline_is_drawn_and_written(analysis: StudyAnalysis) -> None:
     nothing = conclude(analysis.series, prepare(analysis.series), [{}, {}], analysis.manifest, FAST)
     assert overlay_png(nothing).startswith(b"\x89PNG")
     fields = result_dict(nothing)["slices"][0]
-    assert (fields["chosen"], fields["u_pp"], fields["closed_ring"]) == (None, None, False)
+    assert (fields["chosen"], fields["u_pp"], fields["contours"]["closed_ring"]) == (None, None, False)
     assert fields["members"][0]["ineligible_reason"] == "gave no answer"
     assert json.dumps(fields, allow_nan=False)
 
@@ -115,7 +163,8 @@ def test_the_command_line_refuses_in_one_sentence(tmp_path: Path, capsys: pytest
         str(tmp_path / "out"),
     ]
     assert main(arguments) == 2
-    assert capsys.readouterr().err == "error: file empty.npz: must not be empty; found 0 bytes.\n"
+    refusal = "error: file empty.npz: must not be empty; found 0 bytes. Was the copy cut? Copy or export it again.\n"
+    assert capsys.readouterr().err == refusal
     assert main([*arguments, "--device", "warp"]) == 2
     assert "--device: must be a device torch can use here; found 'warp'" in capsys.readouterr().err
     assert main([*arguments, "--threads", "0"]) == 2
