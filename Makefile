@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check bench mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -43,6 +43,9 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's pool
 	$(PY) -m deploy.real_check --data $(REAL_DATA) --pool demo/pool --out real-check
 
+transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hour, report Dice on real slices
+	$(PY) -m deploy.transfer_check --data $(REAL_DATA) --out transfer-check
+
 bench: $(INSTALLED)  ## phantom slices a second on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 
@@ -50,4 +53,4 @@ mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
 
 clean:
-	rm -rf $(VENV) demo real-check
+	rm -rf $(VENV) demo real-check transfer-check
