@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,18 +14,23 @@ from pool.errors import (
     EmptyStudyError,
     InconsistentStudyError,
     NonFiniteError,
+    PoolError,
     UnreadableFileError,
     UnsupportedFileError,
 )
+from pool.matfile import read_mat_array
 from pool.nifti import read_nifti
+from pool.npzfile import read_npz_arrays
 from pool.series import PerfusionSeries, names_of_slices
 
 if TYPE_CHECKING:
     from pool.dicom.read import DicomStudy
 
 ARRAY_SUFFIXES = (".mat", ".npz", ".nii", ".nii.gz")
-MOST_ARRAY_BYTES = 2_000_000_000
-"""Uncompressed size above which an `.npz` is refused before it is unpacked."""
+NPZ_KEYS = ("frames", "times_s", "pixel_spacing_mm")
+"""Arrays that an `.npz` of raw frames has to hold."""
+IN_FILE_ORDER = "an .npz holds no positions: its three slices are taken as base, mid, apex in file order"
+"""Remark on an `.npz` of three slices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,13 @@ def open_study(study: Path | Sequence[Path]) -> StudyInput:
         StudyError: one sentence on what is wrong, see `pool.errors`.
     """
     paths = [Path(study)] if isinstance(study, str | Path) else [Path(path) for path in study]
+    try:
+        return _opened(paths)
+    except PermissionError as error:
+        raise _forbidden(Path(error.filename or paths[0])) from error
+
+
+def _opened(paths: Sequence[Path]) -> StudyInput:
     if not paths:
         raise EmptyStudyError(
             "study", "needs at least one file", "none", "Send DICOM files, a zip, .mat, .npz or NIfTI."
@@ -55,8 +67,12 @@ def open_study(study: Path | Sequence[Path]) -> StudyInput:
     for path in paths:
         if not path.exists():
             raise EmptyStudyError(f"study {path.name}", "must exist", "no such file or folder", "Check the path.")
-        if path.is_file() and path.stat().st_size == 0:
-            raise EmptyStudyError(f"file {path.name}", "must not be empty", "0 bytes")
+        # of several files the DICOM reader decides: an empty note beside the images does no harm
+        single = len(paths) == 1 or path.name.lower().endswith(ARRAY_SUFFIXES)
+        if single and path.is_file() and path.stat().st_size == 0:
+            raise EmptyStudyError(
+                f"file {path.name}", "must not be empty", "0 bytes", "Was the copy cut? Copy or export it again."
+            )
     arrays = [path for path in paths if path.is_file() and path.name.lower().endswith(ARRAY_SUFFIXES)]
     if arrays:
         if len(paths) > 1:
@@ -80,45 +96,56 @@ def open_study(study: Path | Sequence[Path]) -> StudyInput:
 
 
 def read_array_file(path: Path) -> PerfusionSeries:
-    """Read a `.mat`, `.npz` or NIfTI file; any failure of the library underneath becomes an `UnreadableFileError`."""
+    """Read a `.mat`, `.npz` or NIfTI file.
+
+    Raises:
+        StudyError: one sentence on what is wrong. Whatever else the libraries underneath raise becomes an
+            `UnreadableFileError`; their own messages are left out, as they may quote what is in the file.
+    """
     name = path.name.lower()
     reader = _read_mat if name.endswith(".mat") else _read_npz if name.endswith(".npz") else read_nifti
     try:
         return reader(path)
-    except NotImplementedError as error:
-        raise UnsupportedFileError(
-            f"file {path.name}", "must be a MATLAB file up to version 7", "version 7.3", "Save it with -v7."
-        ) from error
-    except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise _unreadable(path) from error
-    except Exception as error:
-        # zlib.error and nibabel's own errors derive from Exception directly
-        if type(error).__module__.split(".")[0] in ("zlib", "nibabel", "scipy"):
-            raise _unreadable(path) from error
+    except PoolError:
         raise
+    except PermissionError as error:
+        raise _forbidden(path) from error
+    except Exception as error:
+        raise UnreadableFileError(
+            f"file {path.name}",
+            f"must be a whole, readable {''.join(path.suffixes[-2:]) if name.endswith('.gz') else path.suffix} file",
+            f"{type(error).__name__} while reading it",
+            "Was it cut, changed or encrypted? Save it again.",
+        ) from error
 
 
-def _unreadable(path: Path) -> UnreadableFileError:
+def _forbidden(path: Path) -> UnreadableFileError:
+    kind = "folder" if os.path.isdir(path) else "file"  # Path.is_dir would raise again, below a closed folder
     return UnreadableFileError(
-        f"file {path.name}", f"must be a whole, readable {path.suffix} file", remedy="Was it cut?"
+        f"{kind} {path.name}", "must be readable", "permission denied", "Allow reading it, or copy it elsewhere."
     )
 
 
 def _read_mat(path: Path) -> PerfusionSeries:
-    from scipy.io import loadmat
+    final_img = read_mat_array(path, "final_img")
+    if final_img is None:
+        raise UnsupportedFileError(
+            f"file {path.name}",
+            "needs the variable final_img (128 x 128 x 30)",
+            "none",
+            "Save the prepared slice under this name.",
+        )
+    return _from_final_img(path, final_img)
 
-    content = loadmat(path, variable_names=["final_img"])
-    if "final_img" not in content:
-        raise UnsupportedFileError(f"file {path.name}", "needs the variable final_img (128 x 128 x 30)", "none")
-    return _from_final_img(path, content["final_img"])
 
-
-def _from_final_img(path: Path, final_img: Any) -> PerfusionSeries:
+def _from_final_img(path: Path, image: np.ndarray) -> PerfusionSeries:
     """A slice as published with the DAUGS paper: `row col time`, preprocessed, in [0, 1], without times or spacing."""
-    image = np.asarray(final_img)
     if image.ndim != 3 or image.dtype.kind not in "fiu":
         raise InconsistentStudyError(
-            f"file {path.name}", "final_img must be numbers of shape row col time", f"{image.dtype} {image.shape}"
+            f"file {path.name}",
+            "final_img must be real numbers of shape row col time",
+            f"{image.dtype} {image.shape}",
+            "Save it as a plain 3D array, 128 x 128 x 30.",
         )
     frames = np.ascontiguousarray(np.moveaxis(image, 2, 0), dtype=np.float32)[None]
     return PerfusionSeries(
@@ -132,38 +159,49 @@ def _from_final_img(path: Path, final_img: Any) -> PerfusionSeries:
 
 
 def _read_npz(path: Path) -> PerfusionSeries:
-    with zipfile.ZipFile(path) as archive:
-        n_bytes = sum(info.file_size for info in archive.infolist())
-    if n_bytes > MOST_ARRAY_BYTES:
-        raise UnreadableFileError(
-            f"file {path.name}", f"must unpack to at most {MOST_ARRAY_BYTES / 1e9:.0f} GB", f"{n_bytes / 1e9:.1f} GB"
+    content = read_npz_arrays(path, ("final_img", *NPZ_KEYS))
+    if "final_img" in content:
+        return _from_final_img(path, content["final_img"])
+    missing = [key for key in NPZ_KEYS if key not in content]
+    if missing:
+        raise UnsupportedFileError(
+            f"file {path.name}",
+            "needs frames, times_s and pixel_spacing_mm (or final_img)",
+            f"no {', '.join(missing)}",
+            "Save them under these names.",
         )
-    with np.load(path, allow_pickle=False) as content:
-        if "final_img" in content:
-            return _from_final_img(path, content["final_img"])
-        missing = [key for key in ("frames", "times_s", "pixel_spacing_mm") if key not in content]
-        if missing:
-            raise UnsupportedFileError(
-                f"file {path.name}",
-                "needs frames, times_s and pixel_spacing_mm (or final_img)",
-                f"no {', '.join(missing)}",
-            )
-        frames, times, spacing = (np.asarray(content[key]) for key in ("frames", "times_s", "pixel_spacing_mm"))
+    frames, times, spacing = (content[key] for key in NPZ_KEYS)
     if any(array.dtype.kind not in "fiu" for array in (frames, times, spacing)):
-        raise InconsistentStudyError(f"file {path.name}", "frames, times_s and pixel_spacing_mm must be real numbers")
+        raise InconsistentStudyError(
+            f"file {path.name}",
+            "frames, times_s and pixel_spacing_mm must be real numbers",
+            ", ".join(str(array.dtype) for array in (frames, times, spacing)),
+            "Save magnitudes as float32.",
+        )
     frames = frames[None] if frames.ndim == 3 else frames
     if frames.ndim != 4:
-        raise InconsistentStudyError(f"file {path.name}", "frames must be slice time row col", f"shape {frames.shape}")
+        raise InconsistentStudyError(
+            f"file {path.name}",
+            "frames must be slice time row col",
+            f"shape {frames.shape}",
+            "Arrange the axes in this order; a single slice may be time row col.",
+        )
     if not np.isfinite(frames).all():
-        raise NonFiniteError(f"file {path.name}", "every pixel must be a finite number", "NaN or infinite values")
+        raise NonFiniteError(
+            f"file {path.name}", "every pixel must be a finite number", "NaN or infinite values", "Export it again."
+        )
     times = np.broadcast_to(times, frames.shape[:2]) if times.ndim == 1 and times.size == frames.shape[1] else times
     if spacing.shape != (2,):
         raise InconsistentStudyError(
-            f"file {path.name}", "pixel_spacing_mm must be (between rows, between columns)", f"shape {spacing.shape}"
+            f"file {path.name}",
+            "pixel_spacing_mm must be (between rows, between columns)",
+            f"shape {spacing.shape}",
+            "Give two numbers in mm.",
         )
     return PerfusionSeries(
         np.ascontiguousarray(frames, dtype=np.float32),
         np.ascontiguousarray(times, dtype=np.float64),
         (float(spacing[0]), float(spacing[1])),
         names_of_slices(frames.shape[0]),
+        remarks=(IN_FILE_ORDER,) if frames.shape[0] == 3 else (),
     )

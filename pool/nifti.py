@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from pool.errors import InconsistentStudyError, UnsupportedFileError
-from pool.series import PerfusionSeries, SliceGeometry, base_is_first, names_of_slices
+from pool.limits import refuse_large
+from pool.series import (
+    UNCLEAR_ORDER,
+    PerfusionSeries,
+    SliceGeometry,
+    base_is_first,
+    names_of_slices,
+    order_is_clear,
+)
 
 SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
@@ -21,15 +29,22 @@ def read_nifti(path: Path) -> PerfusionSeries:
     be returned on the grid of the input.
 
     Raises:
-        InconsistentStudyError: another number of dimensions, or no time step.
+        UnreadableFileError: a header that announces more than `pool.limits.MOST_ARRAY_BYTES`.
+        InconsistentStudyError: another number of dimensions, no time step, or an affine that is no place in space.
         UnsupportedFileError: no affine that says where the slices lie; orientation is never guessed.
     """
     import nibabel
 
     image: Any = nibabel.load(path)  # nibabel types the base class only
     if len(image.shape) != 4:
-        raise InconsistentStudyError(f"file {path.name}", "must be 4D: x y slice time", f"shape {image.shape}")
+        raise InconsistentStudyError(
+            f"file {path.name}",
+            "must be 4D: x y slice time",
+            f"shape {tuple(int(n) for n in image.shape)}",
+            "Send the whole dynamic series in one file.",
+        )
     header = image.header
+    refuse_large(path.name, image.shape, header.get_data_dtype().itemsize)
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
         raise UnsupportedFileError(
             f"file {path.name}", "needs a qform or sform", "neither", "Convert it again, with the orientation kept."
@@ -43,10 +58,17 @@ def read_nifti(path: Path) -> PerfusionSeries:
             f"{step:g} in units of {unit!r}",
             "Set pixdim[4] and xyzt_units, or send an .npz with times_s.",
         )
-    voxels = np.asarray(image.dataobj, dtype=np.float32)  # x y slice time
-    frames = np.transpose(voxels, (2, 3, 1, 0))
     to_lps = np.diag([-1.0, -1.0, 1.0]) @ image.affine[:3]  # NIfTI's world is RAS
     spacing = (float(np.linalg.norm(to_lps[:, 1])), float(np.linalg.norm(to_lps[:, 0])))
+    if not np.isfinite(to_lps).all() or not min(spacing) > 0:
+        raise InconsistentStudyError(
+            f"file {path.name}",
+            "the qform or sform must be finite and have a positive pixel spacing",
+            f"{spacing[0]:g} x {spacing[1]:g} mm between rows and columns",
+            "Convert it again, with the orientation kept.",
+        )
+    voxels = np.asarray(image.dataobj, dtype=np.float32)  # x y slice time
+    frames = np.transpose(voxels, (2, 3, 1, 0))
     along_row, along_col = to_lps[:, 0] / spacing[1], to_lps[:, 1] / spacing[0]
     flip_cols, flip_rows = _points_backward(along_row, (0, 1)), _points_backward(along_col, (2, 1))
     n_rows, n_cols = frames.shape[2:]
@@ -60,6 +82,9 @@ def read_nifti(path: Path) -> PerfusionSeries:
         for k in range(frames.shape[0])
     )
     names = names_of_slices(frames.shape[0])
+    remarks = ["NIfTI holds one time step: frames are taken as equally spaced"]
+    if len(geometry) > 1 and not order_is_clear(geometry[0]):
+        remarks.append(UNCLEAR_ORDER)
     times = np.arange(frames.shape[1], dtype=np.float64) * step * SECONDS_PER_UNIT[unit]
     return PerfusionSeries(
         np.ascontiguousarray(frames),
@@ -67,7 +92,7 @@ def read_nifti(path: Path) -> PerfusionSeries:
         spacing,
         names if base_is_first(geometry) else names[::-1],
         geometry,
-        remarks=("NIfTI holds one time step: frames are taken as equally spaced",),
+        remarks=tuple(remarks),
         flipped=(flip_rows, flip_cols),
     )
 

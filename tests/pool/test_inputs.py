@@ -1,4 +1,9 @@
+import gzip
+import zipfile
+from collections.abc import Callable
+from lzma import LZMAError
 from pathlib import Path
+from tokenize import TokenError
 
 import nibabel
 import numpy as np
@@ -13,7 +18,7 @@ from pool.errors import (
     UnreadableFileError,
     UnsupportedFileError,
 )
-from pool.inputs import open_study
+from pool.inputs import open_study, read_array_file
 from tests.samples import bolus_frames, bolus_series, write_npz
 
 
@@ -151,3 +156,152 @@ def test_nifti_without_orientation_or_time_is_refused(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.float32), np.eye(4)), path)
     with pytest.raises(InconsistentStudyError, match=r"must be 4D: x y slice time; found shape \(9, 9, 9\)"):
         open_study(path)
+
+
+def npy_bytes(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+def npz_of(path: Path, frames: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    """An `.npz` whose `frames` are these bytes."""
+    write_npz(path, bolus_series())
+    with zipfile.ZipFile(path) as archive:
+        others = {name: archive.read(name) for name in archive.namelist() if name != "frames.npy"}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in {"frames.npy": frames, **others}.items():
+            archive.writestr(name, data)
+    return path
+
+
+def npz_of_37_gb(path: Path) -> None:
+    npz_of(path, npy_bytes(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 90, 10000, 10200)}\n"))
+
+
+def npz_whose_header_is_no_dictionary(path: Path) -> None:
+    npz_of(path, npy_bytes(b"{'descr': ('''<f4', 'fortran_order': False, 'shape': (1, 90, 10, 10)}\n"))
+
+
+def npz_that_is_shorter_than_it_says(path: Path) -> None:
+    npz_of(path, npy_bytes(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 90, 10, 10)}\n") + bytes(99))
+
+
+def npz_that_is_encrypted(path: Path) -> None:
+    write_npz(path, bolus_series())
+    data = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = 0
+        while (start := data.find(mark, start) + 1) > 0:
+            data[start - 1 + at] |= 1
+    path.write_bytes(data)
+
+
+def npz_in_an_unknown_compression(path: Path) -> None:
+    write_npz(path, bolus_series())
+    data = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        start = 0
+        while (start := data.find(mark, start) + 1) > 0:
+            data[start - 1 + at] = 97
+    path.write_bytes(data)
+
+
+def npz_with_damaged_lzma(path: Path) -> None:
+    npz_of(path, npy_bytes(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 9, 10, 10)}\n"), zipfile.ZIP_LZMA)
+    data = bytearray(path.read_bytes())
+    data[60:90] = bytes(30)
+    path.write_bytes(data)
+
+
+def npz_with_a_wrong_checksum(path: Path) -> None:
+    np.savez(path, frames=bolus_series().frames, times_s=bolus_series().times_s, pixel_spacing_mm=np.ones(2))
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+
+
+def huge_nifti(path: Path) -> None:
+    image = nibabel.Nifti1Image(np.zeros((9, 9, 2, 9), np.int16), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    data = bytearray(image.to_bytes())
+    data[40:56] = np.array([4, 32767, 32767, 2, 32767, 1, 1, 1], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(data)) if path.suffix == ".gz" else data)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "words"),
+    [
+        ("s.npz", npz_of_37_gb, "may announce arrays of at most 1 GB; found 36.7 GB of shape (1, 90, 10000, 10200)."),
+        ("s.npz", npz_whose_header_is_no_dictionary, "found "),
+        ("s.npz", npz_that_is_shorter_than_it_says, "found 176 bytes for an array of 36000."),
+        ("s.npz", npz_that_is_encrypted, "found RuntimeError while reading it."),
+        ("s.npz", npz_in_an_unknown_compression, "found NotImplementedError while reading it."),
+        ("s.npz", npz_with_damaged_lzma, "while reading it."),
+        ("s.npz", npz_with_a_wrong_checksum, "found BadZipFile while reading it."),
+        ("s.nii", huge_nifti, "may announce arrays of at most 1 GB; found 2.81e+05 GB of shape"),
+        ("s.nii.gz", huge_nifti, "may announce arrays of at most 1 GB; found 2.81e+05 GB of shape"),
+    ],
+)
+def test_whatever_the_libraries_raise_is_one_error(
+    tmp_path: Path, name: str, harm: Callable[[Path], None], words: str
+) -> None:
+    harm(tmp_path / name)
+    with pytest.raises(UnreadableFileError) as caught:
+        open_study(tmp_path / name)
+    assert str(caught.value).startswith(f"file {name}: ")
+    assert words in str(caught.value)
+    assert "MATLAB" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("failure", [MemoryError, RecursionError, RuntimeError, LZMAError, TokenError, AssertionError])
+def test_no_error_of_a_library_comes_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    def fail(*args: object) -> None:
+        raise failure("Secret^Name")
+
+    monkeypatch.setattr("pool.inputs.read_npz_arrays", fail)
+    with pytest.raises(UnreadableFileError) as caught:
+        read_array_file(write_npz(tmp_path / "s.npz", bolus_series()))
+    assert str(caught.value) == (
+        f"file s.npz: must be a whole, readable .npz file; found {failure.__name__} while reading it. "
+        "Was it cut, changed or encrypted? Save it again."
+    )
+
+
+@pytest.mark.parametrize("name", ["s.npz", "s.mat", "s.nii"])
+def test_files_without_permission_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The tests may run as root, whom no permission stops: the refusal of the system is played."""
+    (tmp_path / name).write_bytes(b"x" * 500)
+
+    def refuse(path: object, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for opener in ("io.open", "builtins.open", "zipfile.ZipFile", "nibabel.load"):
+        monkeypatch.setattr(opener, refuse)
+    with pytest.raises(UnreadableFileError) as caught:
+        open_study(tmp_path / name)
+    assert str(caught.value) == (
+        f"file {name}: must be readable; found permission denied. Allow reading it, or copy it elsewhere."
+    )
+
+
+def test_every_refusal_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(EmptyStudyError, match="found 0 bytes. Was the copy cut?"):
+        open_study(tmp_path / "empty.npz")
+    savemat(tmp_path / "other.mat", {"image": np.ones((3, 3, 9))})
+    with pytest.raises(UnsupportedFileError, match="needs the variable final_img .*Save the prepared slice under"):
+        open_study(tmp_path / "other.mat")
+    for image in (np.ones((3, 3)), np.ones((3, 3, 9), complex)):
+        np.savez(tmp_path / "s.npz", final_img=image)
+        with pytest.raises(
+            InconsistentStudyError, match="final_img must be real numbers .*Save it as a plain 3D array"
+        ):
+            open_study(tmp_path / "s.npz")
+
+
+def test_three_slices_without_positions_are_remarked_on(tmp_path: Path) -> None:
+    remark = "an .npz holds no positions: its three slices are taken as base, mid, apex in file order"
+    assert open_study(write_npz(tmp_path / "3.npz", bolus_series(3))).series.remarks == (remark,)
+    assert open_study(write_npz(tmp_path / "2.npz", bolus_series(2))).series.remarks == ()
