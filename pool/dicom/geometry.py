@@ -9,16 +9,12 @@ import numpy as np
 
 from pool.dicom.frames import FrameRecord
 from pool.errors import InconsistentStudyError
-from pool.series import SliceGeometry
+from pool.series import BASE_TO_APEX_LPS, SliceGeometry, order_is_clear
 
 SAME_PLACE_MM = 0.5
 """Frames whose first pixels lie closer than this are frames of one slice; slices lie several mm apart."""
 SAME_DIRECTION = 0.001
 """Largest difference between the direction cosines of parallel slices (0.06 degrees)."""
-APEX_DIRECTION = np.array([1.0, -1.0, -1.0]) / np.sqrt(3.0)
-"""From base to apex the heart points left (+x), forward (-y) and towards the feet (-z), in DICOM's LPS frame."""
-CLEAR_COSINE = 0.3
-"""Below this cosine between slice normal and `APEX_DIRECTION` the order from base to apex is a guess."""
 
 
 def same_grid(one: FrameRecord, other: FrameRecord) -> bool:
@@ -51,15 +47,17 @@ def by_place(records: Sequence[FrameRecord]) -> list[list[FrameRecord]]:
 def base_to_apex(places: Sequence[list[FrameRecord]]) -> tuple[list[list[FrameRecord]], bool]:
     """Slices ordered along their common normal, base first, and whether that order is clear.
 
-    The normal is turned to point along `APEX_DIRECTION`; slices are sorted by their position along it. A short-axis
-    normal makes a small angle with that direction in every usual heart; where it does not, the order is a guess.
+    The normal is turned to point along `pool.series.BASE_TO_APEX_LPS`; slices are sorted by their position along it. A
+    short-axis normal makes a small angle with that direction in every usual heart; where it does not, the order is a
+    guess. The order of a single slice is always clear.
+
+    Raises:
+        InconsistentStudyError: see `slice_geometry`.
     """
-    first = places[0][0]
-    normal = np.cross(first.orientation[:3], first.orientation[3:])
-    cosine = float(normal @ APEX_DIRECTION)
-    outward = normal if cosine >= 0 else -normal
+    first = slice_geometry(places[0][0])
+    outward = first.normal if float(first.normal @ BASE_TO_APEX_LPS) >= 0 else -first.normal
     ordered = sorted(places, key=lambda place: float(np.dot(place[0].position_mm, outward)))
-    return ordered, abs(cosine) >= CLEAR_COSINE
+    return ordered, len(places) == 1 or order_is_clear(first)
 
 
 def slice_geometry(record: FrameRecord) -> SliceGeometry:

@@ -17,7 +17,7 @@ from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, 
 from pool.dicom.stacks import choose_stack
 from pool.dicom.times import time_axis
 from pool.errors import EmptyStudyError, InconsistentStudyError, UnreadableFileError, UnsupportedFileError
-from pool.series import LEAST_FRAMES, PerfusionSeries, names_of_slices
+from pool.series import LEAST_FRAMES, UNCLEAR_ORDER, PerfusionSeries, names_of_slices
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _UID_TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
@@ -79,7 +79,7 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
     ordered = [[records[i] for i in order] for records, order in zip(slices, axis.order, strict=True)]
     warnings: list[str] = []
     if not clear:
-        warnings.append("the slices' normal does not point from base to apex as usual: check the order of the slices")
+        warnings.append(UNCLEAR_ORDER)
     if axis.contradicts_count:
         warnings.append(f"the instance numbers contradict every time tag; frames are ordered by {axis.key}")
     row_mm, col_mm = ordered[0][0].spacing_mm

@@ -305,3 +305,33 @@ def test_three_slices_without_positions_are_remarked_on(tmp_path: Path) -> None:
     remark = "an .npz holds no positions: its three slices are taken as base, mid, apex in file order"
     assert open_study(write_npz(tmp_path / "3.npz", bolus_series(3))).series.remarks == (remark,)
     assert open_study(write_npz(tmp_path / "2.npz", bolus_series(2))).series.remarks == ()
+
+
+def nifti_of(path: Path, along_row_ras: tuple[float, float, float], n_slices: int = 3) -> Path:
+    """Rows run to the feet, columns along `along_row_ras`, slices 8 mm apart along the normal of both; 2 mm pixels."""
+    row, col = np.array(along_row_ras), np.array([0.0, 0.0, -1.0])
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([2 * row, 2 * col, 8 * np.cross(row, col)], axis=1)
+    image = nibabel.Nifti1Image(np.ones((9, 9, n_slices, 9), np.float32), affine)
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, path)
+    return path
+
+
+def test_nifti_of_an_unusual_orientation_is_read_with_the_remark_that_dicom_gives(tmp_path: Path) -> None:
+    """Normals worked out on paper: along LPS (1, 1, 0), a right angle to the heart's axis; (0, 1, 0), 53 degrees."""
+    h = 0.5**0.5
+    remark = "the slices' normal does not point from base to apex as usual: check the order of the slices"
+    assert remark in open_study(nifti_of(tmp_path / "a.nii", (-h, h, 0))).series.remarks
+    assert remark not in open_study(nifti_of(tmp_path / "b.nii", (-1, 0, 0))).series.remarks
+    assert remark not in open_study(nifti_of(tmp_path / "c.nii", (-h, h, 0), n_slices=1)).series.remarks
+
+
+def test_nifti_without_extent_in_space_is_refused(tmp_path: Path) -> None:
+    for value in (np.nan, 0.0):
+        path = nifti_of(tmp_path / "s.nii", (-1, 0, 0))
+        data = bytearray(path.read_bytes())
+        data[280:328] = np.full(12, value, "<f4").tobytes()  # srow_x, srow_y, srow_z
+        path.write_bytes(data)
+        with pytest.raises(InconsistentStudyError, match="must be finite and have a positive pixel spacing"):
+            open_study(path)

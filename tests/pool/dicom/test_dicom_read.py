@@ -165,6 +165,7 @@ def test_an_unusual_orientation_is_read_with_a_warning(tmp_path: Path) -> None:
     study = read_dicom_study(files)
     assert study.warnings == (warning,)
     assert warning in study.series.remarks
+    assert read_dicom_study(files[: samples.N_FRAMES]).warnings == ()  # one slice has no order
 
 
 def test_what_is_not_the_perfusion_run_is_left_out_in_words(tmp_path: Path) -> None:
