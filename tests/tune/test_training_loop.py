@@ -19,13 +19,13 @@ def start(settings: TrainingSettings, samples: Samples, seed: int = 1) -> SeedTr
     return SeedTraining(settings, seed, samples, split_by_subject(samples.subject_ids, settings))
 
 
-def test_loss_falls_and_dice_rises_on_a_tiny_set(rings: Samples, changed: Change) -> None:
-    settings = changed(n_epochs=3, n_patches_per_slice=9, learning_rate=1e-2, augment=None)
+def test_loss_halves_and_the_ring_is_found_on_a_tiny_set(rings: Samples, changed: Change) -> None:
+    settings = changed(n_epochs=4, n_patches_per_slice=18, learning_rate=1e-2, augment=None, precision="float32")
     seen: list[StepProgress] = []
     reports = list(start(settings, rings).epochs(seen.append))
-    assert [r.epoch for r in reports] == [1, 2, 3]
-    assert reports[-1].train_loss < 0.8 * reports[0].train_loss
-    assert reports[-1].validation_dice > 0.6
+    assert [r.epoch for r in reports] == [1, 2, 3, 4]
+    assert reports[-1].train_loss < 0.5 * reports[0].train_loss  # 0.33 of it; seeds 1 to 3 give 0.16 to 0.33
+    assert reports[-1].validation_dice > 0.9  # 0.99; a network that calls everything myocardium scores 0.12
     assert (seen[-1].n_steps_done, seen[-1].n_steps) == (len(seen), len(seen))
 
 
