@@ -18,6 +18,7 @@ from pool.manifest import PoolManifest
 from pool.networks import NetworkSpec
 from tune.resources import Resources
 from tune.settings import PRESETS, TrainingSettings
+from tune.storage import refuse_unusable_places
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Make pools of networks.", pretty_exceptions_enable=False
@@ -73,9 +74,13 @@ def train(
         resources = Resources(cpus, gpus, address)
         started_s = time.monotonic()
         with ExitStack() as stack:
-            folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-phantom-")))
             if (data is None) == (phantom is None):
                 raise SettingsError("training", "needs either --data or --phantom", "both" if data else "neither")
+            if phantom is not None and resume:
+                rule = "can be resumed only with --data: slices of --phantom are deleted when it stops"
+                raise SettingsError("training", rule, "--phantom", "Start a new one, or train from a labelled set.")
+            refuse_unusable_places(out, storage, resume)
+            folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-phantom-")))
             if phantom is not None:
                 _simulate(phantom, n_slices, phantom_seed, folder, console)
             manifest = _train(settings, folder, out, mlflow, storage, resources, name, resume, console)
