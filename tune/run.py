@@ -10,19 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pool.errors import OutputError, SettingsError
+from pool.errors import SettingsError
 from pool.manifest import PoolManifest
-from tune.assemble import choose_members, refuse_used_folder, write_pool
+from tune.assemble import choose_members, write_pool
 from tune.progress import TrainingProgress
 from tune.resources import Resources
 from tune.samples import Samples, n_steps_per_epoch, split_by_subject
 from tune.settings import TrainingSettings
+from tune.storage import (
+    EXPERIMENT_FOLDER,
+    refuse_another_training,
+    refuse_unusable_places,
+    save_record,
+    training_record,
+)
 from tune.tracking import Tracking
 
 OBJECT_STORE_BYTES = 150_000_000
 """Of a local Ray: slices are memory-mapped and never pass through the object store."""
-EXPERIMENT_FOLDER = "seeds"
-"""Where Ray Tune keeps the trials, inside the storage folder."""
 _PARENT_RUN = "mlflow-parent-run.txt"
 
 
@@ -48,51 +53,46 @@ def train_pool(
         on_progress: called in this process every few seconds.
         resources: of one trial, and the cluster's address.
         name: of the pool and of its parent run.
-        resume: continue the training that `storage_path` holds.
+        resume: continue the training that `storage_path` holds; only the choice of members may differ.
 
     Raises:
-        SettingsError: settings that do not suit the data, or more resources than the cluster has.
+        SettingsError: settings that do not suit the data, more resources than the cluster has, or a resume with
+            other settings, data or resources than the training was started with.
+        PoolError: the labelled set is not what its manifest says.
         OutputError: `out_dir` or `storage_path` is in use, or cannot be written.
         TrainingError: training failed, or gave too few good checkpoints.
+        KeyboardInterrupt: Ctrl-C; checkpoints in `storage_path` stay, so that it can be resumed.
     """
     resources = resources or Resources()
-    refuse_used_folder(out_dir)
-    if resume and storage_path is None:
-        raise SettingsError(
-            "training", "can be resumed only from a storage folder", "none", "Name the one it was started with."
-        )
-    samples = Samples.open(data)
+    refuse_unusable_places(out_dir, storage_path, resume)
+    samples = Samples.open(data, verify=True)
     n_steps_per_epoch(len(split_by_subject(samples.subject_ids, settings).training), settings)
     if samples.n_frames != settings.network.n_frames:
         raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", str(samples.n_frames))
-    tracking = Tracking(tracking_uri)
+    record = training_record(settings, data, samples.data_sha256, resources)
+    if resume and storage_path is not None:
+        refuse_another_training(storage_path, record)
     with ExitStack() as stack:
         storage = storage_path or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
         storage = storage.resolve()
         storage.mkdir(parents=True, exist_ok=True)
-        if not resume and (storage / EXPERIMENT_FOLDER).exists():
-            remedy = "Resume it, or name another folder."
-            raise OutputError(f"storage folder {storage.name}", "must not hold another training", "one", remedy)
         run_file = storage / _PARENT_RUN
         run_id = run_file.read_text().strip() if resume and run_file.is_file() else None
-        try:
-            with ThreadPoolExecutor(1) as beside:  # a new MLflow store takes as long as Ray's start
-                started = beside.submit(tracking.start, name, settings, samples.data_sha256, run_id)
-                stack.enter_context(running_ray(resources))
-                started.result()
-            if tracking.run_id is not None:
-                run_file.write_text(tracking.run_id)
-            from tune.trainable import DriverCallback, run_trials
+        tracking = stack.enter_context(Tracking(tracking_uri))
+        with ThreadPoolExecutor(1) as beside:  # a new MLflow store takes as long as Ray's start
+            started = beside.submit(tracking.start, name, settings, samples.data_sha256, run_id)
+            stack.enter_context(running_ray(resources))
+            started.result()
+        save_record(storage, record)
+        if tracking.run_id is not None:
+            run_file.write_text(tracking.run_id)
+        from tune.trainable import DriverCallback, run_trials
 
-            callback = DriverCallback(settings, on_progress, tracking.log_epoch)
-            candidates = run_trials(settings, data, storage / EXPERIMENT_FOLDER, resources, callback, resume)
-            chosen = choose_members(candidates, settings)
-            manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256)
-        except BaseException as error:
-            tracking.fail(f"{type(error).__name__}: {error}")
-            raise
-    tracking.log_members(manifest, out_dir, [candidate.report for candidate in candidates])
-    tracking.finish(manifest)
+        callback = DriverCallback(settings, on_progress, tracking.log_epoch)
+        candidates = run_trials(settings, data, storage / EXPERIMENT_FOLDER, resources, callback, resume)
+        tracking.log_checkpoints(candidates, settings.network)
+        manifest = write_pool(out_dir, name, choose_members(candidates, settings), settings, samples.data_sha256)
+        tracking.log_pool(manifest, out_dir)
     return manifest
 
 

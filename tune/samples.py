@@ -81,13 +81,17 @@ class Samples:
         return cls(frames, all_labels, tuple(str(subject) for subject in subject_ids), data_sha256)
 
     @classmethod
-    def open(cls, folder: Path) -> Samples:
+    def open(cls, folder: Path, verify: bool = False) -> Samples:
         """The expert labels of a labelled set on disk, memory-mapped.
+
+        Args:
+            folder: of the set.
+            verify: recompute the SHA-256 of every shard, so that `data_sha256` is the content's and not a claim.
 
         Raises:
             PoolError: see `pool.phantom.labelled_set.LabelledSet.open`.
         """
-        stored = LabelledSet.open(folder)
+        stored = LabelledSet.open(folder, verify)
         digest = hashlib.sha256()
         for shard in stored.manifest["shards"]:
             for name in ("frames", "labels"):

@@ -139,6 +139,7 @@ def run_trials(
 
     Raises:
         TrainingError: a trial failed more often than `resources.n_retries`.
+        KeyboardInterrupt: Ctrl-C, once Tune has stored where the trials are.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when told to be silent
@@ -168,6 +169,8 @@ def run_trials(
     for result in (results[i] for i in range(len(results))):
         if result.error is not None:
             raise _as_pool_error(result.error, result.config)
+        if not (result.metrics or {}).get("done"):  # Tune takes Ctrl-C for an early end; half a training is no pool
+            raise KeyboardInterrupt
         for checkpoint, metrics in result.best_checkpoints or []:
             candidates.append(Candidate(EpochReport(**metrics["epoch_report"]), checkpoint))
     return candidates

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pool.networks import NetworkSpec
+from pool.phantom.labelled_set import write_labelled_set
+from pool.phantom.presets import get_preset
 from tune.samples import Samples
 from tune.settings import TrainingSettings
 
@@ -52,3 +55,18 @@ def tiny() -> TrainingSettings:
 @pytest.fixture
 def changed(tiny: TrainingSettings):  # type: ignore[no-untyped-def]
     return lambda **changes: dataclasses.replace(tiny, **changes)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled set of three phantom subjects."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("labelled") / "set"
+    write_labelled_set(folder, get_preset("broad"), n_slices=9, seed=1, shard_size=6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for the session: making its tables takes longer than any test."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
