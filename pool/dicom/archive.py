@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pool.dicom.opening import is_dicom
-from pool.errors import EmptyStudyError, UnreadableFileError
+from pool.dicom.opening import IMAGE_SUFFIXES, SIDE_NAMES, SIDE_SUFFIXES, is_dicom
+from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
 
 MOST_FILES = 20_000
 """Most files of one archive; a study of 3 x 90 classic frames has 270."""
@@ -24,18 +25,20 @@ _CHUNK = 2**20
 def find_dicom_files(path: Path) -> list[Path]:
     """Every file of a folder (searched to the bottom, any extension), in order of its path; a single file is itself.
 
-    Side files stay in the list, so that the reader can say by name what it left out.
+    Side files stay in the list, so that the reader can say how many it left out.
 
     Raises:
         EmptyStudyError: no file at all.
-        UnreadableFileError: no such path, or no DICOM file among the files.
+        UnreadableFileError: no such path, no DICOM file among the files, or a file or folder without permission.
     """
     if path.is_file():
         found = [path]
     elif path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_system_file(file))
+        found = _files_below(path)
     else:
-        raise UnreadableFileError(path.name, "must be an existing file, folder or zip archive")
+        raise UnreadableFileError(
+            path.name, "must be an existing file, folder or zip archive", "none of these", "Check the path."
+        )
     if not found:
         raise EmptyStudyError(
             "study", "needs at least one file", "an empty folder", "Choose the folder that holds the exported images."
@@ -68,36 +71,76 @@ def dicom_files(path: Path) -> Iterator[list[Path]]:
         yield find_dicom_files(path)
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Every file but those of the system; what cannot be listed is an error, never nothing."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    try:
+        files = [Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names]
+        # a link to nothing stays in the list: the image it stands for is missing
+        return sorted(file for file in files if not _is_system_file(file) and (file.is_file() or not file.exists()))
+    except OSError as error:
+        raise UnreadableFileError(
+            f"folder {Path(error.filename or folder).name}",
+            "must be readable, with all that is in it",
+            "permission denied" if isinstance(error, PermissionError) else type(error).__name__,
+            "Allow reading it, or copy it elsewhere.",
+        ) from error
+
+
 def _is_system_file(file: Path) -> bool:
     return file.name in _SYSTEM_NAMES or file.name.startswith("._") or "__MACOSX" in file.parts
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Write every member below its own numbered folder: no name of the archive ever becomes a path."""
+    """`_write_members`, with an error in words for whatever is wrong with the archive."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [info for info in opened.infolist() if not info.is_dir()]
-            if len(members) > MOST_FILES:
-                raise _refusal(archive, f"may hold at most {MOST_FILES} files", f"{len(members)}")
-            left = MOST_BYTES
-            for number, info in enumerate(sorted(members, key=lambda info: info.filename)):
-                base_name = _checked_base_name(archive, info)
-                if _is_system_file(Path(base_name)) or "__MACOSX" in info.filename:
-                    continue
-                target = folder / f"{number:05d}"
-                target.mkdir()
-                with opened.open(info) as source, (target / base_name).open("wb") as sink:
-                    while chunk := source.read(_CHUNK):
-                        left -= len(chunk)
-                        if left < 0:
-                            raise _refusal(archive, f"may unpack to at most {MOST_BYTES // 2**30} GiB", "more")
-                        if shutil.disk_usage(folder).free < len(chunk):
-                            raise _refusal(archive, "needs room to unpack", "a full disk")
-                        sink.write(chunk)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
-        raise _refusal(archive, "must be a complete, unencrypted zip archive", type(error).__name__) from error
+        _write_members(archive, folder)
+    except PoolError:
+        raise
     except OSError as error:
         raise _refusal(archive, "must be a zip archive that can be unpacked", type(error).__name__) from error
+    except Exception as error:  # zlib, lzma and zipfile share no class of their errors
+        raise _refusal(archive, "must be a complete, unencrypted zip archive", type(error).__name__) from error
+
+
+def _write_members(archive: Path, folder: Path) -> None:
+    """Write every member under a running number: no name of the archive ever becomes a path.
+
+    What the reader knows side files and images by stays at its end: these names hold nothing of the patient's.
+    """
+    with zipfile.ZipFile(archive) as opened:
+        members = [info for info in opened.infolist() if not info.is_dir()]
+        if len(members) > MOST_FILES:
+            raise _refusal(archive, f"may hold at most {MOST_FILES} files", f"{len(members)}")
+        left = MOST_BYTES
+        for number, info in enumerate(sorted(members, key=lambda info: info.filename)):
+            base_name = _checked_base_name(archive, info)
+            if _is_system_file(Path(base_name)) or "__MACOSX" in info.filename:
+                continue
+            target = folder / _numbered(number, base_name)
+            target.parent.mkdir(exist_ok=True)
+            with opened.open(info) as source, target.open("wb") as sink:
+                while chunk := source.read(_CHUNK):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise _refusal(archive, f"may unpack to at most {MOST_BYTES // 2**30} GiB", "more")
+                    if shutil.disk_usage(folder).free < len(chunk):
+                        raise _refusal(archive, "needs room to unpack", "a full disk")
+                    sink.write(chunk)
+    if not any(folder.iterdir()):
+        raise EmptyStudyError(
+            f"archive {archive.name}", "needs at least one file", "an empty archive", "Pack the images again."
+        )
+
+
+def _numbered(number: int, base_name: str) -> Path:
+    if base_name.upper() in SIDE_NAMES:
+        return Path(f"{number:05d}") / base_name.upper()
+    suffix = PurePosixPath(base_name).suffix.lower()
+    return Path(f"{number:05d}{suffix if suffix in SIDE_SUFFIXES + IMAGE_SUFFIXES else ''}")
 
 
 def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
@@ -107,7 +150,7 @@ def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
         raise _refusal(archive, "may hold relative names only, without '..'", f"{parts[-1]!r} outside the archive")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise _refusal(archive, "may not hold links", repr(parts[-1]))
-    return parts[-1][-100:] if parts else "file"
+    return parts[-1] if parts else "file"
 
 
 def _refusal(archive: Path, rule: str, found: str) -> UnreadableFileError:

@@ -48,6 +48,8 @@ class FrameRecord:
     """Direction of a row (rising column), direction of a column (rising row)."""
     missing_tags: tuple[str, ...]
     """Geometry tags that are absent or have the wrong number of values."""
+    impossible_tags: tuple[str, ...]
+    """Geometry tags whose values are not finite, or not positive where they are distances."""
     slope: float
     """Rescale slope."""
     intercept: float
@@ -113,6 +115,11 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
     )
     shape = (int(value("Rows", 0)), int(value("Columns", 0)))
     complete = (len(position) == 3, len(orientation) == 6, len(spacing) == 2, shape[0] > 0, shape[1] > 0)
+    possible = (
+        all(map(math.isfinite, position)),
+        all(map(math.isfinite, orientation)),
+        all(math.isfinite(distance) and distance > 0 for distance in spacing),
+    )
     image_type = [str(part).upper() for part in _as_list(value("ImageType"))]
     component = str(value("ComplexImageComponent", "")).upper()[:1] or "".join(image_type[2:3])
     counted = value("TemporalPositionIndex", number or 0) if number else value("TemporalPositionIdentifier", 0)
@@ -129,6 +136,7 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         position_mm=position,
         orientation=orientation,
         missing_tags=tuple(tag for tag, there in zip(GEOMETRY_TAGS, complete, strict=True) if not there),
+        impossible_tags=tuple(tag for tag, good in zip(GEOMETRY_TAGS, possible, strict=False) if not good),
         slope=float(value("RescaleSlope", 1.0)),
         intercept=float(value("RescaleIntercept", 0.0)),
         component=component if component in ("P", "R", "I") else "M",

@@ -19,18 +19,60 @@ from pool.errors import PoolError, UnreadableFileError, UnsupportedFileError
 
 MOST_PIXELS = 2**28
 """Most pixels of one file and of one study (1 GiB as float32); a study of 3 x 90 frames of 256 x 256 has 2**24."""
+SIDE_SUFFIXES = (".csv", ".htm", ".html", ".inf", ".ini", ".json", ".log", ".md", ".npz", ".pdf", ".txt", ".xml")
+"""Ends of names of files that are no images, whatever their size."""
+SIDE_NAMES = ("DICOMDIR", "LICENSE", "LOCKFILE", "README", "THUMBS.DB", "VERSION")
+"""Names without such an end, as export media carry them."""
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Ends of names of files that say they are images."""
 INFLATED_RATIO, INFLATED_SLACK = 20, 2**24
 """A deflated file may grow to 20 times its size and 16 MiB; MR pixels deflate to a third, a bomb to a thousandth."""
 _INFLATE_STEP = 2**20
+_MARKED_BYTES = 132
+_READ_REMEDY = "Allow reading it, or copy it elsewhere."
 
 
 def is_dicom(path: Path) -> bool:
-    """True where the file carries the mark of a DICOM file: `DICM` after a preamble of 128 bytes (PS3.10, 7.1)."""
+    """True where the file carries the mark of a DICOM file: `DICM` after a preamble of 128 bytes (PS3.10, 7.1).
+
+    Raises:
+        UnreadableFileError: a file that cannot be opened and that may be an image: nobody can say that it is none.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+            return file.read(_MARKED_BYTES)[128:] == b"DICM"
+    except OSError as error:
+        if is_side_file(path):
+            return False
+        raise UnreadableFileError(f"file {path.name}", "must be readable", _in_words(error), _READ_REMEDY) from error
+
+
+def is_side_file(path: Path) -> bool:
+    """True for names that exports put beside the images: tables, notes, media directories, files of the system."""
+    return (
+        path.suffix.lower() in SIDE_SUFFIXES
+        or path.name.upper() in SIDE_NAMES
+        or path.name.startswith(".")
+        or "__MACOSX" in path.parts
+    )
+
+
+def refuse_lost_image(path: Path) -> None:
+    """Refuse a file without the mark of DICOM that was an image once; left out, it would go unmissed.
+
+    Raises:
+        UnreadableFileError: no bytes, an end within the preamble, or the name of an image without its mark.
+    """
+    if is_side_file(path):
+        return
+    n_bytes = path.stat().st_size
+    if n_bytes < _MARKED_BYTES or path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UnreadableFileError(
+            f"file {path.name}",
+            "must be a whole DICOM file, as the others are",
+            f"{n_bytes} bytes" + ("" if n_bytes < _MARKED_BYTES else " without the mark of DICOM"),
+            "Was the copy cut? Copy or export it again, or take the file out if it is no image.",
+        )
 
 
 @contextmanager
@@ -43,6 +85,8 @@ def reading(name: str) -> Iterator[None]:
         yield
     except PoolError:
         raise
+    except PermissionError as error:
+        raise UnreadableFileError(f"file {name}", "must be readable", _in_words(error), _READ_REMEDY) from error
     except Exception as error:
         raise UnreadableFileError(
             f"file {name}",
@@ -98,6 +142,10 @@ def read_pixels(path: Path) -> np.ndarray:
                 "Export it again.",
             )
         return _sign_extended(dataset, stored).reshape(shape)
+
+
+def _in_words(error: OSError) -> str:
+    return "permission denied" if isinstance(error, PermissionError) else (error.strerror or "an error").lower()
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, FrameRecord, frame_records
 from pool.dicom.geometry import base_to_apex, slice_geometry
-from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, reading
+from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, reading, refuse_lost_image
 from pool.dicom.stacks import choose_stack
 from pool.dicom.times import time_axis
 from pool.errors import EmptyStudyError, InconsistentStudyError, UnreadableFileError, UnsupportedFileError
@@ -48,7 +48,7 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
 
     Raises:
         EmptyStudyError: no file.
-        UnreadableFileError: no DICOM file, or one that is broken, cut or a bomb.
+        UnreadableFileError: no DICOM file, or one that is broken, cut, empty, forbidden or a bomb.
         UnsupportedFileError: no MR image among the files, or pixels in a form that cannot be decoded.
         InconsistentStudyError: two patients, studies or runs; unequal frame counts; missing geometry or times.
         TooFewFramesError: no slice with 8 frames.
@@ -101,19 +101,23 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
 
 def _mr_headers(files: Sequence[Path]) -> tuple[list[tuple[Path, Dataset]], list[str]]:
     """Headers of all MR images, each instance once, and remarks about the rest."""
-    side = [path for path in files if not is_dicom(path)]
-    if len(side) == len(files):
+    images = [path for path in files if is_dicom(path)]
+    side = sorted(set(files) - set(images))
+    if not images:
         raise UnreadableFileError(
             "study",
             "needs at least one DICOM file",
-            f"{len(files)} {'file' if len(files) == 1 else 'files'}, none of them DICOM",
+            f"{_n_files(len(files))}, none of them DICOM",
             "Export the images from the scanner or the archive as DICOM.",
         )
-    remarks = [f"left out {_listed([path.name for path in side])}: no DICOM"] if side else []
+    for path in side:
+        refuse_lost_image(path)
+    # counts alone: exports are often named after patients
+    remarks = [f"left out {_n_files(len(side))} that {'is' if len(side) == 1 else 'are'} no DICOM"] if side else []
     kept: dict[str, tuple[Path, Dataset]] = {}
     others: list[str] = []
     n_twice = 0
-    for path in (path for path in files if is_dicom(path)):
+    for path in images:
         header = read_header(path)
         with reading(path.name):
             sop_class = header.get("SOPClassUID")
@@ -141,7 +145,7 @@ def _mr_headers(files: Sequence[Path]) -> tuple[list[tuple[Path, Dataset]], list
     if others:
         remarks.append(f"left out files that are no MR images: {_listed(others)}")
     if n_twice:
-        remarks.append(f"{n_twice} file{'s' if n_twice > 1 else ''} came twice and counted once")
+        remarks.append(f"{_n_files(n_twice)} came twice and counted once")
     return list(kept.values()), remarks
 
 
@@ -176,17 +180,19 @@ def _refuse_mixture(headers: Sequence[tuple[Path, Dataset]]) -> None:
 
 def _with_geometry(records: Sequence[FrameRecord]) -> tuple[list[FrameRecord], list[str]]:
     """Frames that know their place; a dynamic series that does not is refused, single other images are left out."""
-    placed = [record for record in records if not record.missing_tags]
-    lost = [record for record in records if record.missing_tags]
+    placed = [record for record in records if not (record.missing_tags or record.impossible_tags)]
+    lost = [record for record in records if record.missing_tags or record.impossible_tags]
     n_of_series = Counter(record.series_uid for record in records)
     placed_series = {record.series_uid for record in placed}
     for record in lost:
         if not placed or record.series_uid in placed_series or n_of_series[record.series_uid] >= LEAST_FRAMES:
+            found = [f"no {tag}" for tag in record.missing_tags]
+            found += [f"an impossible {tag}" for tag in record.impossible_tags]
             raise InconsistentStudyError(
                 f"file {record.path.name}",
                 "needs its place in the patient, which is never guessed",
-                f"no {' and no '.join(record.missing_tags)}",
-                "Did an anonymiser remove it? Send the original export.",
+                " and ".join(found),
+                "Did an anonymiser change it? Send the original export.",
             )
     return placed, [f"left out {len(lost)} images without geometry"] if lost else []
 
@@ -221,6 +227,10 @@ def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> np.ndarray:
         for s, t, record in places:
             frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * record.slope + record.intercept
     return frames
+
+
+def _n_files(n: int) -> str:
+    return f"{n} file" if n == 1 else f"{n} files"
 
 
 def _listed(names: Sequence[str]) -> str:

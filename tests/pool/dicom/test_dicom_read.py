@@ -191,7 +191,7 @@ def test_what_is_not_the_perfusion_run_is_left_out_in_words(tmp_path: Path) -> N
     assert_frames_are_right(study)
     assert study.series.remarks == (
         "frame times from AcquisitionTime",
-        "left out truth.json: no DICOM",
+        "left out 1 file that is no DICOM",
         "1 file came twice and counted once",
         "left out 2 frames of series 11: not part of the perfusion run",
         "left out 10 frames of series 13: not part of the perfusion run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -108,6 +109,32 @@ def test_missing_geometry_is_named(tmp_path: Path, tag: str, everywhere: bool) -
     assert f"needs its place in the patient, which is never guessed; found no {tag}." in text
     if not everywhere:
         assert text.startswith(f"file {files[0].name}: ")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("ImagePositionPatient", b"nan\\10\\60"),
+        ("ImagePositionPatient", b"inf\\10\\60"),
+        ("ImageOrientationPatient", b"0.8\\0.6\\nan\\0\\0\\-1"),
+        ("PixelSpacing", b"nan\\2"),
+        ("PixelSpacing", b"-2.5\\2"),
+        ("PixelSpacing", b"0\\2"),
+        ("PixelSpacing", b"1e999\\2"),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_impossible_geometry_is_named(tmp_path: Path, tag: str, value: bytes, everywhere: bool) -> None:
+    files = samples.write_study(tmp_path)
+    for file in files if everywhere else files[:1]:
+        raw = file.read_bytes()
+        number = pydicom.tag.Tag(tag)
+        start = raw.index(number.group.to_bytes(2, "little") + number.element.to_bytes(2, "little") + b"DS")
+        length = int.from_bytes(raw[start + 6 : start + 8], "little")
+        padded = value + b" " * (len(value) % 2)
+        file.write_bytes(raw[: start + 6] + len(padded).to_bytes(2, "little") + padded + raw[start + 8 + length :])
+    text = refusal(files, InconsistentStudyError)
+    assert f"needs its place in the patient, which is never guessed; found an impossible {tag}." in text
 
 
 def test_orientation_that_is_none(tmp_path: Path) -> None:
@@ -280,6 +307,7 @@ def test_folder_and_zip_give_the_same_study(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     files = samples.write_study(folder / "deep" / "er")
     (folder / "truth.npz").write_bytes(b"PK")
+    (folder / "Secret notes.txt").touch()
     archive = zipped(tmp_path / "s.zip", {f"a/{i % 3}/{f.name}": f.read_bytes() for i, f in enumerate(files)})
     with dicom_files(folder) as found:
         one = read_dicom_study(found)
@@ -287,7 +315,7 @@ def test_folder_and_zip_give_the_same_study(tmp_path: Path) -> None:
         two = read_dicom_study(found)
         unpacked = found[0]
     assert one.series.content_sha256() == two.series.content_sha256()
-    assert one.series.remarks[1:] == ("left out truth.npz: no DICOM",)
+    assert one.series.remarks[1:] == ("left out 2 files that are no DICOM",)
     assert not unpacked.exists()
 
 
@@ -339,8 +367,116 @@ def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UnreadableFileError, match="found 1 file, none of them DICOM"):
         find_dicom_files(tmp_path)
-    with pytest.raises(UnreadableFileError, match="must be an existing file, folder or zip archive"):
+    with pytest.raises(UnreadableFileError, match="must be an existing file, folder or zip archive; .* Check the path"):
         find_dicom_files(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("IM0001", b"", "0 bytes"),
+        ("IM0001", bytes(131), "131 bytes"),
+        ("im.dcm", bytes(500), "500 bytes without the mark of DICOM"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_image_cut_to_nothing_is_missed(tmp_path: Path, name: str, content: bytes, found: str, packed: bool) -> None:
+    """Nine of ten frames must not pass for a study of nine."""
+    files = samples.write_study(tmp_path / "scan", n_slices=1)
+    files[3].unlink()
+    (tmp_path / "scan" / name).write_bytes(content)
+    members = {path.name: path.read_bytes() for path in (tmp_path / "scan").iterdir()}
+    source = zipped(tmp_path / "s.zip", members) if packed else tmp_path / "scan"
+    with pytest.raises(UnreadableFileError) as caught, dicom_files(source) as listed:
+        read_dicom_study(listed)
+    text = str(caught.value)
+    assert packed or text.startswith(f"file {name}: ")
+    assert f"must be a whole DICOM file, as the others are; found {found}. Was the copy cut?" in text
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_side_files_of_any_size_stay_remarks(tmp_path: Path, packed: bool) -> None:
+    files = samples.write_study(tmp_path / "scan")
+    names = ("truth.npz", "a.JSON", "notes.txt", "t.csv", "DICOMDIR", "VERSION")
+    members = {path.name: path.read_bytes() for path in files} | dict.fromkeys(names, b"")
+    for name in names:
+        (tmp_path / "scan" / name).touch()
+    for name in (".DS_Store", "Thumbs.db"):
+        (tmp_path / "scan" / name).touch()
+    with dicom_files(zipped(tmp_path / "s.zip", members) if packed else tmp_path / "scan") as found:
+        assert read_dicom_study(found).series.remarks[1:] == ("left out 6 files that are no DICOM",)
+
+
+def test_a_file_without_permission_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, whom no permission stops: the refusal of the system is played."""
+    files = samples.write_study(tmp_path)
+    notes = tmp_path / "notes.txt"
+    notes.touch()
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path in (files[4], notes):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    words = "must be readable; found permission denied. Allow reading it, or copy it elsewhere."
+    assert refusal([*files, notes], UnreadableFileError) == f"file {files[4].name}: {words}"
+    assert len(read_dicom_study([*samples.write_study(tmp_path / "whole"), notes]).series.remarks) == 2
+
+
+def test_a_link_to_a_missing_image_is_missed(tmp_path: Path) -> None:
+    samples.write_study(tmp_path)
+    (tmp_path / "IM9").symlink_to(tmp_path / "gone")
+    with pytest.raises(UnreadableFileError, match="file IM9: must be readable; found no such file or directory"):
+        read_dicom_study(find_dicom_files(tmp_path))
+
+
+def test_a_folder_without_permission_is_not_called_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples.write_study(tmp_path / "open")
+    (tmp_path / "closed").mkdir()
+    listed = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for folder in (tmp_path, tmp_path / "closed"):
+        with pytest.raises(UnreadableFileError) as caught:
+            find_dicom_files(folder)
+        assert str(caught.value) == (
+            "folder closed: must be readable, with all that is in it; found permission denied. "
+            "Allow reading it, or copy it elsewhere."
+        )
+
+
+def test_archives_of_nothing(tmp_path: Path) -> None:
+    for members in ({}, {"folder/": b""}, {"__MACOSX/a": b"x", ".DS_Store": b"x"}):
+        archive = zipped(tmp_path / "s.zip", members)
+        with pytest.raises(EmptyStudyError, match="archive s.zip: needs at least one file; found an empty archive."):
+            dicom_files(archive).__enter__()
+
+
+def test_long_names_in_any_script_are_unpacked(tmp_path: Path) -> None:
+    """90 letters of three bytes are more than the 255 bytes that a file system's names may have."""
+    files = samples.write_study(tmp_path / "scan")
+    members = {f"{'心' * 90}{i}.dcm": path.read_bytes() for i, path in enumerate(files)}
+    with dicom_files(zipped(tmp_path / "s.zip", members)) as found:
+        assert [path.name for path in found[:2]] == ["00000.dcm", "00001.dcm"]
+        assert read_dicom_study(found).series.n_slices == 3
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_with_damaged_members(tmp_path: Path, compression: int) -> None:
+    with zipfile.ZipFile(tmp_path / "s.zip", "w", compression) as archive:
+        archive.writestr("a", bytes(range(256)) * 40)
+    data = bytearray((tmp_path / "s.zip").read_bytes())
+    data[45:75] = b"\xa5" * 30
+    (tmp_path / "s.zip").write_bytes(data)
+    with pytest.raises(UnreadableFileError, match="archive s.zip: must be .*Pack the exported images again"):
+        dicom_files(tmp_path / "s.zip").__enter__()
 
 
 def bundled_files() -> list[Path]:
