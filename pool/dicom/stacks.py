@@ -8,7 +8,7 @@ from statistics import median
 
 from pool.dicom.frames import FrameRecord
 from pool.dicom.geometry import by_place, same_grid, same_place
-from pool.dicom.times import time_axis
+from pool.dicom.times import DAY_S, time_axis
 from pool.errors import InconsistentStudyError, TooFewFramesError
 from pool.series import LEAST_FRAMES
 
@@ -47,7 +47,10 @@ class _Group:
         mine, theirs = self.clock_s, other.clock_s
         if mine is None or theirs is None:
             return True
-        return max(mine[0], theirs[0]) - min(mine[1], theirs[1]) <= SAME_RUN_S
+        gap = max(mine[0], theirs[0]) - min(mine[1], theirs[1])
+        if gap > DAY_S / 2 and max(mine[1], theirs[1]) < DAY_S:  # one before midnight, one after
+            gap = min(mine[0], theirs[0]) + DAY_S - max(mine[1], theirs[1])
+        return gap <= SAME_RUN_S
 
 
 @dataclass(frozen=True, eq=False)

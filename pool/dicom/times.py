@@ -40,7 +40,8 @@ CLOCK_KEYS = (
 """Tags that hold a time of day."""
 LEAST_SPAN_S = 2.0
 """A first pass takes 10 s and more; frames within 2 s show one heart beat (a cine) or the reconstruction's clock."""
-_DAY_S = 86_400.0
+DAY_S = 86_400.0
+"""Times of day stay below this [s]; times with a date are counted from 2000 and lie far above."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +104,10 @@ def time_axis(slices: Sequence[Sequence[FrameRecord]]) -> TimeAxis | str:
     for believe_count in (True, False):
         reasons: list[str] = []
         for key in TIME_KEYS:
-            ordered = [_ordered(key, records, believe_count) for records in slices]
+            spans_midnight = key in CLOCK_KEYS and _spans_midnight(
+                [record.times[key] for records in slices for record in records if key in record.times]
+            )
+            ordered = [_ordered(key, records, believe_count, spans_midnight) for records in slices]
             reason = next((o for o in ordered if isinstance(o, str)), "")
             if reason:
                 reasons.append(f"{key} {reason}")
@@ -123,12 +127,19 @@ def time_axis(slices: Sequence[Sequence[FrameRecord]]) -> TimeAxis | str:
     return ", ".join(_telling(reasons)) or "no time tag"
 
 
-def _ordered(key: str, records: Sequence[FrameRecord], believe_count: bool) -> tuple[np.ndarray, np.ndarray] | str:
+def _spans_midnight(clocks_s: Sequence[float]) -> bool:
+    """Whether times of day of one run lie on both sides of midnight: decided on all slices, so that none is left."""
+    return bool(clocks_s) and max(clocks_s) < DAY_S and max(clocks_s) - min(clocks_s) > DAY_S / 2
+
+
+def _ordered(
+    key: str, records: Sequence[FrameRecord], believe_count: bool, spans_midnight: bool
+) -> tuple[np.ndarray, np.ndarray] | str:
     if any(key not in record.times for record in records):
         return "is absent"
     values = np.array([record.times[key] for record in records])
-    if key in CLOCK_KEYS and np.ptp(values) > _DAY_S / 2 and values.max() < _DAY_S:
-        values = np.where(values < _DAY_S / 2, values + _DAY_S, values)
+    if spans_midnight:
+        values = np.where(values < DAY_S / 2, values + DAY_S, values)
     n_distinct = len(np.unique(values))
     if n_distinct < len(values):
         return f"has {n_distinct} distinct {'value' if n_distinct == 1 else 'values'} in {len(values)} frames"

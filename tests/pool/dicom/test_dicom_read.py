@@ -142,6 +142,30 @@ def test_times_across_midnight_keep_rising(tmp_path: Path) -> None:
     np.testing.assert_allclose(study.series.times_s[0], 0.8 * np.arange(samples.N_FRAMES), atol=1e-9)
 
 
+@pytest.mark.parametrize("one_series", [True, False])
+@pytest.mark.parametrize("gap_s", [0.2, 10.0])
+def test_slices_on_either_side_of_midnight_stay_together(tmp_path: Path, gap_s: float, one_series: bool) -> None:
+    """Frame 0 of the base at 23:59:59.9 and all of mid and apex after midnight; or slice after slice, 10 s each."""
+    start_s = 86_400 - (0.1 if gap_s < 1 else 9.0)
+    files = [
+        samples.write(
+            tmp_path / f"{s}-{t}",
+            samples.classic(
+                s,
+                t,
+                series_uid="1.2.9" if one_series else f"1.2.9.{s}",
+                AcquisitionTime=samples.clock((start_s + 0.8 * t + gap_s * s) % 86_400),
+                ContentTime=None,
+            ),
+        )
+        for s in range(3)
+        for t in range(samples.N_FRAMES)
+    ]
+    study = read_dicom_study(files)
+    for s in range(3):
+        np.testing.assert_allclose(study.series.times_s[s], gap_s * s + 0.8 * np.arange(samples.N_FRAMES), atol=1e-5)
+
+
 def test_base_comes_first_whatever_way_the_normal_points(tmp_path: Path) -> None:
     """With row and column directions exchanged the normal turns round, the heart does not."""
     turned = [*samples.ORIENTATION[3:], *samples.ORIENTATION[:3]]
