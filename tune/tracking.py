@@ -8,8 +8,6 @@ MLflow is a witness, never a condition: where it cannot be reached, training goe
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from pool.manifest import PoolManifest
 from pool.networks import NetworkSpec
 from tune.assemble import Candidate, software
 from tune.fields import flat_fields
+from tune.mlflow_store import connect, find_or_make_experiment, log_batches
 from tune.settings import TrainingSettings
 from tune.training import EpochReport
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "perfusion-pool"
 MOST_FAILURES = 3
 """Failures in a row after which nothing more is written but the end of the parent run."""
-METRICS_A_REQUEST = 800
-"""MLflow takes 1,000 rows in a request."""
 MOST_TAG_CHARACTERS = 5000
 _log = logging.getLogger(__name__)
 
@@ -87,8 +84,8 @@ class Tracking:
         if self._uri is None:
             return
         with self._harmless("started"):
-            client = _connect(self._uri)
-            self._experiment_id = _find_or_make_experiment(client, self._experiment, self._uri)
+            client = connect(self._uri)
+            self._experiment_id = find_or_make_experiment(client, self._experiment, self._uri)
             self._client = client
             if run_id is not None:
                 self._take_up(client, run_id, settings)
@@ -100,7 +97,7 @@ class Tracking:
                 "code": software(),
             }
             self.run_id = client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
-            _log_batches(client, self.run_id, _flat_params(settings.to_dict()))
+            log_batches(client, self.run_id, _flat_params(settings.to_dict()))
 
     def log_epoch(self, report: EpochReport) -> None:
         """A point of the seed's curves, on the parent run."""
@@ -109,7 +106,7 @@ class Tracking:
         with self._harmless("written to"):
             suffix = f"/seed-{report.seed}"
             values = {**_curve_values(report), "n_patches_per_s": report.n_patches_per_s}
-            _log_batches(client, run_id, metrics=[({f"{key}{suffix}": v for key, v in values.items()}, report.epoch)])
+            log_batches(client, run_id, metrics=[({f"{key}{suffix}": v for key, v in values.items()}, report.epoch)])
 
     def log_checkpoints(self, candidates: Sequence[Candidate], network: NetworkSpec) -> None:
         """A finished run a checkpoint, tagged `member` = `false`: its curves up to its own epoch, same names for all.
@@ -137,7 +134,7 @@ class Tracking:
                 run = client.create_run(self._experiment_id, run_name=candidate.member_id, tags=tags)
                 status = "FAILED"
                 try:
-                    _log_batches(client, run.info.run_id, params, metrics)
+                    log_batches(client, run.info.run_id, params, metrics)
                     status = "FINISHED"
                 finally:
                     client.set_terminated(run.info.run_id, status)
@@ -167,7 +164,7 @@ class Tracking:
         with self._harmless("written to"):
             best = max(member.validation_dice for member in manifest.members)
             values = {"n_members": float(manifest.n_members), "best_validation_dice": best}
-            _log_batches(client, parent_id, metrics=[(values, 0)])
+            log_batches(client, parent_id, metrics=[(values, 0)])
             client.set_tag(parent_id, "pool_sha256", manifest.sha256())
 
     def _take_up(self, client: MlflowClient, run_id: str, settings: TrainingSettings) -> None:
@@ -222,46 +219,3 @@ def _curve_values(report: EpochReport) -> dict[str, float]:
 
 def _flat_params(fields: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in flat_fields(fields).items()}
-
-
-def _log_batches(
-    client: MlflowClient,
-    run_id: str,
-    params: dict[str, str] | None = None,
-    metrics: Sequence[tuple[dict[str, float], int]] = (),
-) -> None:
-    """Parameters, and metrics with their steps, in as few requests as MLflow's limits allow."""
-    from mlflow.entities import Metric, Param
-
-    now_ms = int(time.time() * 1000)
-    points = [Metric(key, float(value), now_ms, step) for values, step in metrics for key, value in values.items()]
-    client.log_batch(run_id, points[:METRICS_A_REQUEST], [Param(key, value) for key, value in (params or {}).items()])
-    for i in range(METRICS_A_REQUEST, len(points), METRICS_A_REQUEST):
-        client.log_batch(run_id, points[i : i + METRICS_A_REQUEST])
-
-
-def _connect(uri: str) -> MlflowClient:
-    # MLflow's own default is 7 retries of up to two minutes each, during which nothing would be trained
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _find_or_make_experiment(client: MlflowClient, name: str, uri: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    return str(client.create_experiment(name, artifact_location=_artifact_location(uri), tags=tags))
-
-
-def _artifact_location(uri: str) -> str | None:
-    """Beside an SQLite store, so that both can be moved or deleted together; a server decides for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    store = Path(uri.removeprefix("sqlite:///")).resolve()
-    return (store.parent / f"{store.stem}-artifacts").as_uri()
