@@ -23,12 +23,12 @@ from rich.console import Console
 from deploy.tables import mean_line, members_table
 from pool.errors import OutputError, PoolError
 from pool.evaluation.members import SliceDice, compare_members
+from pool.output import RESULT_NAMES
 from pool.phantom.dicom_files import write_dicom_study, write_truth
 from pool.phantom.labelled_set import write_labelled_set
 from pool.phantom.presets import get_preset
 from pool.phantom.study import make_study
 from pool.progress import ProgressBar
-from pool.results import RESULT_NAMES
 from pool.selection import Selection
 from pool.shapes import MYOCARDIUM
 from serve.client import ServiceClient

@@ -19,9 +19,10 @@ from pool.errors import PoolError, SettingsError
 from pool.figures.overlay import shape_in_words
 from pool.inputs import open_study
 from pool.member import Pool
+from pool.output import check_writable
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
-from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, check_writable, write_results
+from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
 from pool.selection import RULES
 from pool.sweep import SweepSettings
 

@@ -29,6 +29,7 @@ class ProgressBar:
         self._terminal = self._stream.isatty()
         self._n_done = self._n_total = 0
         self._started_s = time.monotonic()
+        self._started_writing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_lines, daemon=True)
 
@@ -41,7 +42,8 @@ class ProgressBar:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        print(self.line(), end="\n", file=self._stream, flush=True)
+        if error is None or self._started_writing:  # what is refused at once needs no progress beside its sentence
+            print(self.line(), file=self._stream, flush=True)
 
     def __call__(self, n_done: int, n_total: int) -> None:
         """Take up the latest count."""
@@ -61,4 +63,5 @@ class ProgressBar:
 
     def _write_lines(self) -> None:
         while not self._stop.wait(TERMINAL_EVERY_S if self._terminal else LOG_EVERY_S):
+            self._started_writing = True
             print(self.line(), end="" if self._terminal else "\n", file=self._stream, flush=True)

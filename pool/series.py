@@ -48,8 +48,9 @@ class PerfusionSeries:
     Raises:
         TooFewFramesError: fewer than 8 frames.
         NonFiniteError: a NaN or infinite pixel or time.
-        InconsistentStudyError: times that do not rise, or fields whose lengths disagree.
-        SettingsError: a pixel spacing that is not positive.
+        InconsistentStudyError: times that do not rise, fields whose lengths disagree, or an impossible
+            pixel spacing.
+        SettingsError: no pixel spacing.
     """
 
     frames: SeriesFrames
@@ -106,7 +107,7 @@ class PerfusionSeries:
             raise SettingsError("series", "needs a pixel spacing in mm", "none", "It is never guessed; give it.")
         low, high = PLAUSIBLE_SPACING_MM
         if self.pixel_spacing_mm is not None and not all(low <= s <= high for s in self.pixel_spacing_mm):
-            raise SettingsError(
+            raise InconsistentStudyError(
                 "series",
                 f"pixel spacing must lie from {low:g} to {high:g} mm",
                 f"{self.pixel_spacing_mm} mm",

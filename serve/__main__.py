@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+from pool.output import check_writable
 from pool.progress import ProgressBar
-from pool.results import check_writable
 from serve.client import ServiceClient
 from serve.local import running_service
 from serve.settings import ServiceSettings

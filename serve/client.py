@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from pool.errors import EmptyStudyError
-from pool.results import RESULT_NAMES, whole_folder
+from pool.output import RESULT_NAMES, whole_folder
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
 from serve.records import StudyState
 from serve.schemas import StudyView

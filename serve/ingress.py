@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from pool import __version__
 from pool.errors import PoolError
-from pool.results import NOT_FOR_DIAGNOSIS, RESULT_NAMES
+from pool.output import RESULT_NAMES
+from pool.results import NOT_FOR_DIAGNOSIS
 from serve.errors import MalformedRequestError, http_status
 from serve.front import Front
 from serve.schemas import ErrorView, HealthView, PoolView, StudyPage, StudyView

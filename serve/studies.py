@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pool.errors import OutputError
-from pool.results import RESULT_NAMES
+from pool.output import RESULT_NAMES
 from serve.durable import replace_file, sync_to_disk
 from serve.errors import ResultNotReadyError, UnknownStudyError
 from serve.records import StudyRecord, StudyState, read_record, write_record

@@ -11,10 +11,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from pool.output import RESULT_NAMES
 from pool.phantom.dicom_files import write_dicom_study
 from pool.phantom.presets import get_preset
 from pool.phantom.study import PhantomStudy, make_study
-from pool.results import RESULT_NAMES
 from serve.client import ServiceClient
 from serve.local import free_port, running_service
 from serve.settings import ServiceSettings

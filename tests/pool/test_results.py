@@ -12,8 +12,9 @@ from pool.errors import OutputError
 from pool.evaluation.overlap import dice
 from pool.figures.overlay import overlay_png
 from pool.member import Pool
+from pool.output import check_writable, whole_folder
 from pool.preprocess import prepare
-from pool.results import check_writable, result_dict, whole_folder, write_results
+from pool.results import result_dict, write_results
 from pool.sweep import SweepSettings
 from tests.samples import bolus_series, tiny_pool, write_npz
 
@@ -105,7 +106,7 @@ def test_a_folder_in_an_unwritable_place_is_filled_file_by_file(
             raise PermissionError(13, "Permission denied")
         return mkdtemp(**where)
 
-    monkeypatch.setattr("pool.results.tempfile.mkdtemp", only_inside)
+    monkeypatch.setattr("pool.output.tempfile.mkdtemp", only_inside)
     with whole_folder(out) as staging:
         (staging / "result.json").write_text("new")
         assert staging.parent == out

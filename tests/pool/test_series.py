@@ -42,9 +42,9 @@ def nan_pixel() -> np.ndarray:
         ({"times_s": np.tile(np.arange(9.0), (2, 1))}, InconsistentStudyError, "needs one time a frame"),
         ({"slice_names": ("base",)}, InconsistentStudyError, "one entry of slice_names a slice; found 1 for 2"),
         ({"pixel_spacing_mm": None}, SettingsError, "needs a pixel spacing in mm; found none"),
-        ({"pixel_spacing_mm": (1.0, -1.0)}, SettingsError, "pixel spacing must lie from 0.2 to 10 mm"),
-        ({"pixel_spacing_mm": (0.0019, 0.0019)}, SettingsError, r"0.0019\) mm\. Is it given in metres"),
-        ({"pixel_spacing_mm": (float("nan"), 1.0)}, SettingsError, "pixel spacing must lie from 0.2 to 10 mm"),
+        ({"pixel_spacing_mm": (1.0, -1.0)}, InconsistentStudyError, "pixel spacing must lie from 0.2 to 10 mm"),
+        ({"pixel_spacing_mm": (0.0019, 0.0019)}, InconsistentStudyError, r"0.0019\) mm\. Is it given in metres"),
+        ({"pixel_spacing_mm": (float("nan"), 1.0)}, InconsistentStudyError, "pixel spacing must lie from 0.2 to 10 mm"),
     ],
 )
 def test_a_series_cannot_exist_half_valid(changes: dict[str, object], error: type[PoolError], message: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pool.manifest import PoolManifest
+from pool.output import RESULT_NAMES
 from pool.preprocess import PreprocessSettings
-from pool.results import RESULT_NAMES
 from serve.front import Front
 from serve.ingress import create_app
 from serve.runner import StudyRunner
