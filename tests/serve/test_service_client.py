@@ -90,7 +90,7 @@ def test_the_service_is_quoted_when_it_refuses(client: ServiceClient, tmp_path: 
     short.write_bytes(short.read_bytes()[:900])
     with pytest.raises(
         ServiceRefusedError,
-        match=r"file 000000\.npz: must be a whole, readable \.npz file; .* Was it cut, changed or encrypted\?",
+        match=r"must be a whole, readable \.npz file; .* Was it cut, changed or encrypted",
     ):
         client.send(short)
 
