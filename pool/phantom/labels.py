@@ -16,9 +16,10 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
     """Labels in the experts' convention: uint8 `slice row col`.
 
     Both contours lie inside the visible wall; papillary muscles and trabeculae count as blood pool, as does the RV
-    cavity. One reader a heart, so the insets are the same for its three slices.
+    cavity. One reader a heart, so the insets of its three slices differ by their contraction alone.
     """
-    endo_inset = draws.subject(reader.endo_inset_mm)[:, None]
+    growth = 1 + reader.systolic_growth * shape.contraction[:, None]
+    endo_inset = draws.subject(reader.endo_inset_mm)[:, None] * growth
     epi_inset = draws.subject(reader.epi_inset_mm)[:, None]
     rv_inset = draws.subject(reader.rv_inset_mm)[:, None, None]
     wobble = draws.subject(reader.wobble_mm)[:, None]

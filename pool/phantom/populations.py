@@ -133,9 +133,12 @@ class Reader:
     Experts draw inside the visible wall and count papillary muscles and trabeculae as blood pool.
     """
 
-    endo_inset_mm: Range = Range(1.9, 4.2)
-    """Contour outside the cavity's border, into the wall [mm]."""
-    epi_inset_mm: Range = Range(0.8, 2.1)
+    endo_inset_mm: Range = Range(2.0, 4.2)
+    """Contour outside the cavity's border, into the wall, at end diastole [mm]."""
+    systolic_growth: float = 0.5
+    """How much the endocardial inset grows up to end systole, relative: the trabecular layer, which readers leave out,
+    is then pressed together into what looks like wall."""
+    epi_inset_mm: Range = Range(1.0, 2.2)
     """Contour inside the epicardial border [mm]."""
     rv_inset_mm: Range = Range(0.0, 1.2)
     """Contour inside the RV cavity [mm]."""
@@ -147,6 +150,8 @@ class Reader:
     def __post_init__(self) -> None:
         for subject, interval in (("endocardial inset", self.endo_inset_mm), ("epicardial inset", self.epi_inset_mm)):
             interval.require(subject, 0, 10, "mm", "Contours lie inside the visible wall.")
+        if not 0 <= self.systolic_growth <= 2:
+            raise SettingsError("systolic growth of the inset", "must lie within 0 and 2", f"{self.systolic_growth:g}")
         if not 0.5 <= self.least_wall_mm <= 10:
             raise SettingsError("least wall", "must lie within 0.5 and 10 mm", f"{self.least_wall_mm:g} mm")
 
