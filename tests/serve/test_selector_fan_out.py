@@ -10,6 +10,7 @@ import pytest
 
 from pool.analysis import AnalysisSettings, MemberAnswer, MemberFailure, StudyAnalysis, conclude
 from pool.results import maps_npz, members_npz, result_json
+from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
 from serve.members import members_of_shard
 from serve.selector import Selector, ShardFailedError
