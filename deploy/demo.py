@@ -40,7 +40,7 @@ from tune.settings import TrainingSettings
 
 STUDY_PRESET, STUDY_SEED = "exD-1", 7
 """The study: another scanner (bSSFP) than the one the pool is trained on (FLASH), as in the paper."""
-TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "inD", 1, 600
+TRAINING_PRESET, TRAINING_SEED, N_TRAINING_SLICES = "inD", 1, 390
 SHARD_SLICES = 30
 """Slices between two signs of progress."""
 
