@@ -59,6 +59,7 @@ class FakeShard:
         answer: gives the answer of a member, or raises.
         failures: raised instead of the first answer of the first call, of the second call, ...
         ends_after: answers given before a failure is raised, or before it just ends.
+        waits_for: answers nothing before it has been asked about so many slices at once.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class FakeShard:
         failures: Sequence[Exception | None] = (),
         ends_after: int = 0,
         loads: tuple[str, ...] = (),
+        waits_for: int = 1,
     ) -> None:
         self.answer, self.failures, self.ends_after, self.loads = answer, list(failures), ends_after, loads
         self.calls: list[tuple[Any, tuple[str, ...]]] = []
         self.n_at_once = self.most_at_once = self.n_closed = 0
+        self.waits_for, self._crowded = waits_for, asyncio.Event()
 
     async def ask(
         self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
@@ -79,7 +82,10 @@ class FakeShard:
         self.n_at_once += 1
         self.most_at_once = max(self.most_at_once, self.n_at_once)
         failure = self.failures.pop(0) if self.failures else None
+        if self.n_at_once >= self.waits_for:
+            self._crowded.set()
         try:
+            await self._crowded.wait()
             for n_answers, member_id in enumerate(member_ids):
                 await asyncio.sleep(0)
                 if failure is not None and n_answers >= self.ends_after:

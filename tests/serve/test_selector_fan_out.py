@@ -68,7 +68,7 @@ def test_a_slice_is_put_once_however_many_shards_there_are() -> None:
 
 
 def test_slices_in_flight_are_bounded() -> None:
-    shard = FakeShard()
+    shard = FakeShard(waits_for=2)
     analyse(selector_of([shard], 2, slices_in_flight=2), n_slices=6)
     assert shard.most_at_once == 2
 
