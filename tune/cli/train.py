@@ -1,0 +1,136 @@
+"""`python -m tune train`: from a labelled set, or a phantom preset, to a pool folder."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pool.errors import PoolError, SettingsError
+from pool.manifest import PoolManifest
+from pool.networks import NetworkSpec
+from tune.resources import Resources
+from tune.settings import PRESETS, TrainingSettings
+from tune.storage import refuse_unusable_places
+
+SHARD_SLICES = 30
+"""Slices between two signs of progress while a phantom set is written."""
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Pool folder to write; new or empty.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of a labelled set.")] = None,
+    phantom: Annotated[str | None, typer.Option(help="Simulate the labelled set from this preset instead.")] = None,
+    n_slices: Annotated[int, typer.Option(help="Slices to simulate, a multiple of 3.")] = 600,
+    phantom_seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    preset: Annotated[str, typer.Option(help="`paper`: the published recipe; `quick`: minutes on a laptop.")] = "paper",
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds, counted from 1.")] = None,
+    checkpoints: Annotated[int | None, typer.Option(help="Members from each seed.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the network's first level.")] = None,
+    poolings: Annotated[int | None, typer.Option(help="Poolings of the network.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Patches of a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    patches_per_slice: Annotated[int | None, typer.Option(help="Patches drawn from each slice in an epoch.")] = None,
+    floor: Annotated[float | None, typer.Option(help="Validation Dice that a member needs.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")] = None,
+    storage: Annotated[Path | None, typer.Option(help="Where checkpoints are kept; needed to resume.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the training that --storage holds.")] = False,
+    cpus: Annotated[float, typer.Option(help="CPU cores (and torch threads) of a trial.")] = 1.0,
+    gpus: Annotated[float, typer.Option(help="GPUs of a trial; 0.5 lets two trials share one.")] = 0.0,
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: a local Ray.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the pool.")] = "pool",
+) -> None:
+    """Train a pool from a labelled set, one Ray Tune trial a seed, compared in MLflow."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        changes: dict[str, Any] = {
+            "seeds": tuple(range(1, seeds + 1)) if seeds is not None else None,
+            "n_checkpoints": checkpoints,
+            "n_epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": learning_rate,
+            "n_patches_per_slice": patches_per_slice,
+            "least_validation_dice": floor,
+        }
+        settings = _settings(preset, changes, width, poolings)
+        resources = Resources(cpus, gpus, address)
+        started_s = time.monotonic()
+        with ExitStack() as stack:
+            if (data is None) == (phantom is None):
+                raise SettingsError("training", "needs either --data or --phantom", "both" if data else "neither")
+            if phantom is not None and resume:
+                rule = "can be resumed only with --data: slices of --phantom are deleted when it stops"
+                raise SettingsError("training", rule, "--phantom", "Start a new one, or train from a labelled set.")
+            refuse_unusable_places(out, storage, resume)
+            folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-phantom-")))
+            if phantom is not None:
+                _simulate(phantom, n_slices, phantom_seed, folder, console)
+            manifest = _train(settings, folder, out, mlflow, storage, resources, name, resume, console)
+    except PoolError as error:
+        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(2) from error
+    for member in manifest.members:
+        console.print(f"{member.id}  validation Dice {member.validation_dice:.3f}", highlight=False)
+    seconds = time.monotonic() - started_s
+    console.print(f"{manifest.n_members} members in {out} after {seconds:.0f} s", highlight=False, soft_wrap=True)
+
+
+def _settings(preset: str, changes: dict[str, Any], width: int | None, poolings: int | None) -> TrainingSettings:
+    if preset not in PRESETS:
+        raise SettingsError("training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
+    given = {field: value for field, value in changes.items() if value is not None}
+    if width is not None or poolings is not None:
+        network = PRESETS[preset]().network
+        given["network"] = NetworkSpec(
+            width=width if width is not None else network.width,
+            n_poolings=poolings if poolings is not None else network.n_poolings,
+        )
+    return PRESETS[preset](**given)
+
+
+def _simulate(preset: str, n_slices: int, seed: int, folder: Path, console: Console) -> None:
+    from pool.phantom.labelled_set import write_labelled_set
+    from pool.phantom.presets import get_preset
+
+    columns = (
+        TextColumn("simulating slices"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("simulate", total=n_slices)
+
+        def on_progress(n_done: int, n_total: int) -> None:
+            bar.update(task, completed=n_done)
+            if not console.is_terminal:
+                console.print(f"simulated {n_done} of {n_total} slices", highlight=False)
+
+        write_labelled_set(folder, get_preset(preset), n_slices, seed, SHARD_SLICES, on_progress)
+
+
+def _train(
+    settings: TrainingSettings,
+    data: Path,
+    out: Path,
+    mlflow: str | None,
+    storage: Path | None,
+    resources: Resources,
+    name: str,
+    resume: bool,
+    console: Console,
+) -> PoolManifest:
+    from tune.progress import TrainingDisplay
+    from tune.run import train_pool
+
+    with TrainingDisplay(console) as display:
+        return train_pool(settings, data, out, mlflow, storage, display, resources, name, resume)
