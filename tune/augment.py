@@ -13,7 +13,7 @@ import math
 import torch
 from torch.nn import functional
 
-from tune.settings import AugmentSettings
+from tune.augment_settings import AugmentSettings
 
 FLAT_FIELD_GAIN = 3.0
 """Most that the flat-field correction amplifies or attenuates; bounds it where the lung is almost black."""

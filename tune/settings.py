@@ -1,8 +1,4 @@
-"""Everything that decides what a training run produces, as data; the paper's recipe is the default.
-
-TrainingSettings     what is learned and how: its content hash goes into the pool's manifest
-AugmentSettings      how patches are varied (tune.augment)
-"""
+"""Everything that decides what a training run produces, as data; the paper's recipe is the default."""
 
 from __future__ import annotations
 
@@ -15,62 +11,11 @@ from typing import Any
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec
 from pool.patches import PatchGrid
+from tune.augment_settings import AugmentSettings
 from tune.losses import LOSSES
 
 SCHEDULES = ("halving", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Ranges of the augmentation. The defaults are the paper's (Yalcinkaya et al. 2024, Appendix A, and Methods).
-
-    The paper names additive noise, contrast and coil-sensitivity modulation without figures; ours are stated here.
-
-    Raises:
-        SettingsError: a range the wrong way round, a probability outside [0, 1], a factor that is not positive.
-    """
-
-    rotation_deg: float = 60.0
-    """Rotation about the slice's centre, uniform in +- this [degrees]."""
-    shear_deg: float = 10.0
-    """Shear angle, uniform in +- this [degrees]."""
-    translation_px: float = 2.0
-    """Translation along rows and columns, uniform in +- this [pixels]."""
-    scale: tuple[float, float] = (0.8, 1.2)
-    """Uniform scaling; above 1 enlarges the heart."""
-    flat_field_p: float = 0.5
-    """Probability of a flat-field correction (MATLAB's `imflatfield`)."""
-    flat_field_sigma_px: tuple[float, float] = (0.0, 5.0)
-    """Standard deviation of the Gaussian that estimates the shading [pixels]."""
-    gamma_p: float = 0.5
-    """Probability of a gamma correction."""
-    gamma: tuple[float, float] = (0.5, 1.5)
-    """Exponent of the gamma correction."""
-    contrast: tuple[float, float] = (0.7, 1.3)
-    """Factor on all intensities; results above 1 are kept, as a curve cut off at 1 would look like saturation."""
-    noise_sd: tuple[float, float] = (0.0, 0.02)
-    """Standard deviation of additive Gaussian noise, in units of the [0, 1] intensity range."""
-    coil_log_range: float = 0.5
-    """Largest |log gain| of the coil-sensitivity map over the slice; 0 leaves the slice alone."""
-
-    def __post_init__(self) -> None:
-        for name in ("scale", "flat_field_sigma_px", "gamma", "contrast", "noise_sd"):
-            low, high = getattr(self, name)
-            least = 0.0 if name in ("flat_field_sigma_px", "noise_sd") else 1e-3
-            if not least <= low <= high < float("inf"):
-                raise SettingsError("augmentation", f"{name} must rise from at least {least:g}", f"{low} to {high}")
-        for name in ("flat_field_p", "gamma_p"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise SettingsError("augmentation", f"{name} is a probability from 0 to 1", repr(getattr(self, name)))
-        for name, most in (
-            ("rotation_deg", 180.0),
-            ("shear_deg", 60.0),
-            ("translation_px", 64.0),
-            ("coil_log_range", 3.0),
-        ):
-            if not 0.0 <= getattr(self, name) <= most:
-                raise SettingsError("augmentation", f"{name} must lie from 0 to {most:g}", repr(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -111,6 +56,9 @@ class TrainingSettings:
     """Steps over which the learning rate rises linearly from 0."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW); 0 is plain Adam."""
+    averaging_decay: float = 0.0
+    """Decay a step of the moving average of the weights that is validated and becomes the member; 0 takes the weights
+    as they are, as the paper does. An average over the last thousands of patches makes short trainings better."""
     loss: str = "cross-entropy"
     """One of `tune.losses.LOSSES`."""
     augment: AugmentSettings | None = field(default_factory=AugmentSettings)
@@ -139,6 +87,7 @@ class TrainingSettings:
             "n_warmup_steps": (0, 10_000_000),
             "least_validation_dice": (0.0, 1.0),
             "weight_decay": (0.0, 1.0),
+            "averaging_decay": (0.0, 0.99999),
         }
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:

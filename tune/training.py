@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pool.errors import SettingsError
 from pool.evaluation.overlap import dice
@@ -20,8 +20,10 @@ from pool.sweep import SweepSettings, sweep
 from tune.augment import augment_patches, cut_patches
 from tune.errors import TrainingError
 from tune.losses import LOSSES
+from tune.precision import autocast
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
+from tune.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class SeedTraining:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+        self.average = WeightAverage(self.network, settings.averaging_decay) if settings.averaging_decay else None
         self.n_steps_per_epoch = n_steps_per_epoch(len(split.training), settings)
 
     @property
@@ -109,15 +112,21 @@ class SeedTraining:
         while not self.finished:
             yield self._run_epoch(on_step)
 
+    @property
+    def member(self) -> nn.Module:
+        """The network that is validated and becomes a member: the averaged one, if weights are averaged."""
+        return self.network if self.average is None else self.average.network
+
     def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the network's weights on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        """A copy of the member's weights on the CPU."""
+        return _copy(self.member)
 
     def state(self) -> dict[str, Any]:
         """Everything an exact resume needs: tensors and plain numbers only, safe to load with `weights_only=True`."""
         return {
             "identity": self._identity(),
-            "network": self.weights(),
+            "network": _copy(self.network),
+            "average": self.average.state() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "best_dice": self.best_dice,
@@ -139,6 +148,8 @@ class SeedTraining:
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
         self.epoch, self.best_dice, self.best_epoch = state["epoch"], state["best_dice"], state["best_epoch"]
 
     def _identity(self) -> str:
@@ -162,6 +173,8 @@ class SeedTraining:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.network)
             loss_sum += loss.detach()
             n_steps += 1
             done = self.epoch * self.n_steps_per_epoch + n_steps
@@ -202,16 +215,19 @@ class SeedTraining:
         return augment_patches(frames, labels, corners, self.settings.patch_px, self.settings.augment, generator)
 
     def _validate(self) -> float:
-        settings = self.settings
-        self.network.eval()
+        settings, network = self.settings, self.member.eval()
         grid = SweepSettings(settings.patch_px, settings.validation_stride_px, settings.validation_stride_px)
         scores = []
         for i in self.split.validation:
             with autocast(settings.precision, self.device):
-                maps = sweep(self.network, self.samples.frames_of(i).float().cpu().numpy(), grid)
+                maps = sweep(network, self.samples.frames_of(i).float().cpu().numpy(), grid)
             assert maps is not None  # only `keep_going` makes a sweep return None
             scores.append(dice(maps.mask, self.samples.labels[i].cpu().numpy() == MYOCARDIUM))
         return float(np.mean(scores))
+
+
+def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
 def learning_rate(settings: TrainingSettings, n_steps_done: int, n_steps_per_epoch: int) -> float:
@@ -222,18 +238,3 @@ def learning_rate(settings: TrainingSettings, n_steps_done: int, n_steps_per_epo
         return settings.learning_rate * warmup * 0.5 * (1.0 + math.cos(math.pi * share))
     n_halvings = (n_steps_done // n_steps_per_epoch) // settings.halving_epochs
     return float(settings.learning_rate * warmup * 0.5**n_halvings)
-
-
-def resolve_precision(precision: str, device: str) -> str:
-    """What `auto` means on a device: bfloat16 where it is computed natively; emulated it is ten times slower."""
-    if precision != "auto":
-        return precision
-    if device != "cpu":
-        return "bfloat16"
-    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 has none
-    return "bfloat16" if features.get("amx_bf16") or features.get("avx512_bf16") else "float32"
-
-
-def autocast(precision: str, device: str) -> AbstractContextManager[Any]:
-    """Autocasting to bfloat16, or none."""
-    return torch.autocast(device, torch.bfloat16, enabled=resolve_precision(precision, device) == "bfloat16")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tune.augment import augment_patches, change_intensities, cut_patches
-from tune.settings import AugmentSettings
+from tune.augment_settings import AugmentSettings
 
 GEOMETRY_ONLY = AugmentSettings(
     flat_field_p=0.0, gamma_p=0.0, contrast=(1.0, 1.0), noise_sd=(0.0, 0.0), coil_log_range=0.0

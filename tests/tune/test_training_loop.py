@@ -8,9 +8,10 @@ import torch
 
 from tune.errors import TrainingError
 from tune.losses import cross_entropy
+from tune.precision import resolve_precision
 from tune.samples import Samples, split_by_subject
 from tune.settings import TrainingSettings
-from tune.training import SeedTraining, StepProgress, learning_rate, resolve_precision
+from tune.training import SeedTraining, StepProgress, learning_rate
 
 Change = Callable[..., TrainingSettings]
 
@@ -29,8 +30,11 @@ def test_loss_halves_and_the_ring_is_found_on_a_tiny_set(rings: Samples, changed
     assert (seen[-1].n_steps_done, seen[-1].n_steps) == (len(seen), len(seen))
 
 
-def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(rings: Samples, changed: Change) -> None:
-    settings = changed(n_epochs=3, n_patches_per_slice=2)
+@pytest.mark.parametrize("averaging_decay", [0.0, 0.9])
+def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(
+    rings: Samples, changed: Change, averaging_decay: float
+) -> None:
+    settings = changed(n_epochs=3, n_patches_per_slice=2, averaging_decay=averaging_decay)
     whole = start(settings, rings)
     reports = list(whole.epochs())
 

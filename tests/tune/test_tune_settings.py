@@ -4,8 +4,9 @@ import pytest
 
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec
+from tune.augment_settings import AugmentSettings
 from tune.resources import Resources
-from tune.settings import AugmentSettings, TrainingSettings
+from tune.settings import TrainingSettings
 
 
 def test_the_default_is_the_papers_recipe() -> None:
