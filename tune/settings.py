@@ -60,7 +60,9 @@ class TrainingSettings:
     """Decay a step of the moving average of the weights that is validated and becomes the member; 0 takes the weights
     as they are, as the paper does. An average over the last thousands of patches makes short trainings better."""
     loss: str = "cross-entropy"
-    """One of `tune.losses.LOSSES`."""
+    """One of `tune.losses.LOSSES`; cross-entropy is the paper's."""
+    tversky_beta: float = 0.7
+    """Weight of false negatives in the `tversky` loss (false positives weigh the rest); the other losses have none."""
     augment: AugmentSettings | None = field(default_factory=AugmentSettings)
     """Ranges of the augmentation; None trains on the patches as they are."""
     validation_share: float = 10 / 85
@@ -88,6 +90,7 @@ class TrainingSettings:
             "least_validation_dice": (0.0, 1.0),
             "weight_decay": (0.0, 1.0),
             "averaging_decay": (0.0, 0.99999),
+            "tversky_beta": (0.0, 1.0),
         }
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
@@ -105,7 +108,7 @@ class TrainingSettings:
             raise SettingsError("training", "validation_share must lie between 0 and 1", repr(self.validation_share))
         if self.n_validation_slices is not None and self.n_validation_slices < 1:
             raise SettingsError("training", "n_validation_slices must be at least 1", repr(self.n_validation_slices))
-        for name, known in (("schedule", SCHEDULES), ("loss", tuple(LOSSES)), ("precision", PRECISIONS)):
+        for name, known in (("schedule", SCHEDULES), ("loss", LOSSES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise SettingsError("training", f"{name} must be one of {', '.join(known)}", repr(getattr(self, name)))
         if self.patch_px % 2**self.network.n_poolings:

@@ -19,7 +19,7 @@ from pool.shapes import MYOCARDIUM
 from pool.sweep import SweepSettings, sweep
 from tune.augment import augment_patches, cut_patches
 from tune.errors import TrainingError
-from tune.losses import LOSSES
+from tune.losses import loss_function
 from tune.precision import autocast
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
@@ -157,7 +157,7 @@ class SeedTraining:
 
     def _run_epoch(self, on_step: Callable[[StepProgress], None] | None) -> EpochReport:
         epoch, settings, started = self.epoch + 1, self.settings, time.perf_counter()
-        loss_of = LOSSES[settings.loss]
+        loss_of = loss_function(settings.loss, settings.tversky_beta)
         order = seeded_generator("order", self.seed, epoch)
         augmentation = seeded_generator("augment", self.seed, epoch, device=self.device)
         self.network.train()

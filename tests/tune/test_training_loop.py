@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tune.errors import TrainingError
-from tune.losses import cross_entropy
 from tune.precision import resolve_precision
 from tune.samples import Samples, split_by_subject
 from tune.settings import TrainingSettings
@@ -91,11 +90,6 @@ def test_learning_rates_of_both_schedules(changed: Change) -> None:
     assert learning_rate(cosine, 0, 10) == pytest.approx(0.2)
     assert learning_rate(cosine, 10, 10) == pytest.approx(0.4)
     assert learning_rate(cosine, 19, 10) < 0.01
-
-
-def test_cross_entropy_by_hand() -> None:
-    logits = torch.log(torch.tensor([0.5, 0.25, 0.25])).reshape(1, 3, 1, 1)
-    assert float(cross_entropy(logits, torch.tensor([[[1]]]))) == pytest.approx(1.3862944)
 
 
 def test_precision_given_is_precision_used() -> None:

@@ -41,7 +41,11 @@ def test_the_hash_changes_with_any_setting() -> None:
     [
         ({"seeds": (1, 1)}, "seeds must be different numbers of at least 0; found [1, 1]."),
         ({"n_checkpoints": 9}, "n_checkpoints cannot exceed n_epochs; found 9 checkpoints of 8 epochs. Train longer"),
-        ({"loss": "dice"}, "training: loss must be one of cross-entropy; found 'dice'."),
+        (
+            {"loss": "focal"},
+            "training: loss must be one of cross-entropy, dice, cross-entropy+dice, tversky; found 'focal'.",
+        ),
+        ({"tversky_beta": 1.1}, "training: tversky_beta must lie from 0.0 to 1.0; found 1.1."),
         ({"learning_rate": 0.0}, "learning_rate must be above 0 and at most 1; found 0.0."),
         ({"validation_share": 1.0}, "validation_share must lie between 0 and 1; found 1.0."),
         ({"stride_px": 30}, "stride_px must divide 128 - 64"),
