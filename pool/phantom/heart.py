@@ -93,7 +93,7 @@ def draw_hearts(draws: Draws, anatomy: Anatomy) -> HeartShape:
     epi_table = epi[:, None] * ellipse * (1 + harmonics(draws, anatomy.outline_roughness))
     thick_side = draws.subject(Range(-torch.pi, torch.pi))[:, None]
     uneven = 1 + draws.subject(anatomy.wall_asymmetry)[:, None] * torch.cos(angles - thick_side)
-    wall_table = ((epi - cavity)[:, None] * uneven * (1 + harmonics(draws, 2 * anatomy.outline_roughness))).clamp(
+    wall_table = ((epi - cavity)[:, None] * uneven * (1 + harmonics(draws, 1.5 * anatomy.outline_roughness))).clamp(
         min=2.5
     )
     wall_table = torch.minimum(wall_table, epi_table - 3.0)
@@ -126,12 +126,15 @@ def draw_hearts(draws: Draws, anatomy: Anatomy) -> HeartShape:
 def _draw_papillary(
     draws: Draws, anatomy: Anatomy, cavity_mm: Tensor, septum_rad: Tensor, contraction: Tensor
 ) -> Tensor:
-    """Papillary muscles on the free wall, thicker and nearer to the centre as the heart contracts."""
+    """Papillary muscles on the free wall: thicker as the heart contracts, and pressed against the wall by end systole,
+    where they fill the cavity between star-shaped rests of blood."""
+    late = contraction[:, None]
     spread = torch.tensor([0.95, -0.95, -0.35], device=draws.device)
     angle = septum_rad[:, None] + torch.pi + spread + 0.3 * draws.normal(N_PAPILLARY)
-    radius = draws.slices(anatomy.papillary_radius_mm, N_PAPILLARY) * (1 + 0.5 * contraction[:, None])
-    radius = torch.minimum(radius, 0.45 * cavity_mm[:, None])
-    depth = (cavity_mm[:, None] - radius * draws.slices(Range(0.1, 1.7), N_PAPILLARY)).clamp(min=1.0)
+    radius = draws.slices(anatomy.papillary_radius_mm, N_PAPILLARY) * (1 + 0.9 * late)
+    radius = torch.minimum(radius, (0.45 + 0.1 * late) * cavity_mm[:, None])
+    inwards = draws.slices(Range(0.1, 1.7), N_PAPILLARY) * (1 - 0.65 * late)
+    depth = (cavity_mm[:, None] - radius * inwards).clamp(min=1.0)
     squeeze = draws.slices(Range(0.55, 1.0), N_PAPILLARY)
     tilt = angle + 0.6 * draws.normal(N_PAPILLARY)
     likely = draws.by_level(0.45, 0.92, 0.5)[:, None] * torch.tensor([1.0, 1.0, 0.5], device=draws.device)
