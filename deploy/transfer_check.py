@@ -26,7 +26,7 @@ from pool.phantom.presets import get_preset
 from pool.preprocess import prepare
 from pool.progress import ProgressBar
 from pool.sweep import SweepSettings, sweep
-from tune.samples import Samples, split_by_subject
+from tune.samples import Samples
 from tune.settings import TrainingSettings
 from tune.training import SeedTraining
 
@@ -89,7 +89,7 @@ def train(out: Path) -> torch.nn.Module:
         with ProgressBar("labelled phantom slices") as bar:
             write_labelled_set(slices, get_preset(PRESET), N_SLICES, SET_SEED, SHARD_SLICES, bar)
     samples = Samples.open(slices)
-    training = SeedTraining(TRAINING, TRAINING.seeds[0], samples, split_by_subject(samples.subject_ids, TRAINING))
+    training = SeedTraining(TRAINING, TRAINING.seeds[0], samples, samples.split(TRAINING))
     started = time.monotonic()
     with ProgressBar("epochs of training") as bar:
         for report in training.epochs():

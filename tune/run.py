@@ -15,7 +15,7 @@ from pool.manifest import PoolManifest
 from tune.assemble import choose_members, write_pool
 from tune.progress import TrainingProgress
 from tune.resources import Resources
-from tune.samples import Samples, n_steps_per_epoch, split_by_subject
+from tune.samples import Samples, n_steps_per_epoch
 from tune.settings import TrainingSettings
 from tune.storage import (
     EXPERIMENT_FOLDER,
@@ -45,8 +45,8 @@ def train_pool(
     """Train every seed of `settings` in parallel and write the pool.
 
     Args:
-        settings: the recipe.
-        data: folder of a labelled set (`pool.phantom.labelled_set`).
+        settings: the recipe; the network gets as many classes as the set has.
+        data: folder of a labelled set (`pool.labelled_set`).
         out_dir: the pool folder, new or empty.
         tracking_uri: MLflow's, see `tune.tracking`; None tracks nothing.
         storage_path: where checkpoints are kept, needed to resume; None keeps them in a temporary folder.
@@ -66,7 +66,8 @@ def train_pool(
     resources = resources or Resources()
     refuse_unusable_places(out_dir, storage_path, resume)
     samples = Samples.open(data, verify=True)
-    n_steps_per_epoch(len(split_by_subject(samples.subject_ids, settings).training), settings)
+    settings = samples.settings_for_classes(settings)
+    n_steps_per_epoch(len(samples.split(settings).training), settings)
     if samples.n_frames != settings.network.n_frames:
         raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", str(samples.n_frames))
     record = training_record(settings, data, samples.data_sha256, resources)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pool.errors import SettingsError
+from pool.labelled_set import LabelledSet, check_split
 from pool.patches import PatchGrid
-from pool.phantom.labelled_set import LabelledSet
+from pool.shapes import CLASS_NAMES
 from tune.settings import TrainingSettings
 
 
@@ -28,11 +29,15 @@ class Samples:
     shards: tuple[torch.Tensor, ...]
     """float16 (or float32) `slice time row col` in [0, 1], in pieces; they may be memory maps."""
     labels: torch.Tensor
-    """uint8 `slice row col`: 0 background, 1 myocardium, 2 blood pool; of all slices."""
+    """uint8 `slice row col`, of all slices: 0 background, 1 myocardium, 2 blood pool where there are three classes."""
     subject_ids: tuple[str, ...]
     """One a slice. Slices of one subject never lie on both sides of a split."""
     data_sha256: str = ""
     """Hash of the content; goes into the manifest and into MLflow."""
+    class_names: tuple[str, ...] = CLASS_NAMES
+    """Names of the labels; a set without blood pool has two."""
+    declared_split: Mapping[str, str] | None = None
+    """`training` or `validation` for every subject, where the set declares it."""
 
     def __post_init__(self) -> None:
         n_slices = sum(len(shard) for shard in self.shards)
@@ -45,6 +50,8 @@ class Samples:
             )
         if len(self.subject_ids) != n_slices:
             raise SettingsError("labelled set", "needs one subject a slice", f"{len(self.subject_ids)} for {n_slices}")
+        if (highest := int(self.labels.max())) >= len(self.class_names):
+            raise SettingsError("labelled set", f"labels of {len(self.class_names)} classes end there", f"{highest}")
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -89,20 +96,25 @@ class Samples:
             verify: recompute the SHA-256 of every shard, so that `data_sha256` is the content's and not a claim.
 
         Raises:
-            PoolError: see `pool.phantom.labelled_set.LabelledSet.open`.
+            PoolError: see `pool.labelled_set.LabelledSet.open`.
         """
         stored = LabelledSet.open(folder, verify)
-        digest = hashlib.sha256()
-        for shard in stored.manifest["shards"]:
-            for name in ("frames", "labels"):
-                digest.update(shard["files"][name]["sha256"].encode())
-        return cls.from_arrays(stored.frames, stored.labels, list(stored.subject_ids), digest.hexdigest())
+        samples = cls.from_arrays(stored.frames, stored.labels, stored.subject_ids, stored.content_sha256())
+        return replace(samples, class_names=stored.class_names, declared_split=stored.split)
 
     def to(self, device: str) -> Samples:
         """The samples in the memory of a GPU, so that batches are cut there; on the CPU the memory map stays."""
         if device == "cpu":
             return self
-        return Samples((torch.cat(self.shards).to(device),), self.labels.to(device), self.subject_ids, self.data_sha256)
+        return replace(self, shards=(torch.cat(self.shards).to(device),), labels=self.labels.to(device))
+
+    def split(self, settings: TrainingSettings) -> Split:
+        """Training and validation slices: as the set declares them, else as `split_by_subject` draws them."""
+        return split_by_subject(self.subject_ids, settings, self.declared_split)
+
+    def settings_for_classes(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings with as many output channels as the set has classes: the labels decide that, not the recipe."""
+        return replace(settings, network=replace(settings.network, n_classes=len(self.class_names)))
 
     def gather(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames float32 `slice time row col` and labels uint8 `slice row col` of some slices."""
@@ -129,21 +141,32 @@ class Split:
     validation: tuple[int, ...]
 
 
-def split_by_subject(subject_ids: Sequence[str], settings: TrainingSettings) -> Split:
-    """Hold out `validation_share` of the subjects, at least one, drawn by `split_seed`.
+def split_by_subject(
+    subject_ids: Sequence[str], settings: TrainingSettings, declared: Mapping[str, str] | None = None
+) -> Split:
+    """Training and validation slices; no subject is on both sides.
+
+    Args:
+        subject_ids: one a slice.
+        settings: unless the split is declared, `validation_share` of the subjects are held out, at least one, drawn by
+            `split_seed`. `n_validation_slices` thins out the validation slices of either.
+        declared: `training` or `validation` for every subject; then nothing is drawn.
 
     Raises:
-        SettingsError: fewer than two subjects.
+        PoolError: fewer than two subjects, or a declared split that leaves out a subject or a side.
     """
     subjects = sorted(set(subject_ids))
     if len(subjects) < 2:
         raise SettingsError(
             "labelled set", "needs at least 2 subjects, one of them for validation", str(len(subjects)), "Add subjects."
         )
-    n_held_out = min(max(1, round(settings.validation_share * len(subjects))), len(subjects) - 1)
-    generator = seeded_generator("split", settings.split_seed)
-    order = torch.randperm(len(subjects), generator=generator).tolist()
-    held_out = {subjects[i] for i in order[:n_held_out]}
+    if declared is None:
+        n_held_out = min(max(1, round(settings.validation_share * len(subjects))), len(subjects) - 1)
+        order = torch.randperm(len(subjects), generator=seeded_generator("split", settings.split_seed)).tolist()
+        held_out = {subjects[i] for i in order[:n_held_out]}
+    else:
+        check_split(subjects, declared)
+        held_out = {subject for subject in subjects if declared[subject] == "validation"}
     training = tuple(i for i, subject in enumerate(subject_ids) if subject not in held_out)
     validation = tuple(i for i, subject in enumerate(subject_ids) if subject in held_out)
     if settings.n_validation_slices is not None and settings.n_validation_slices < len(validation):

@@ -75,7 +75,7 @@ class SeedTraining:
         device: `cpu` or `cuda`.
 
     Raises:
-        SettingsError: too few slices for a batch, or another number of frames than the network takes.
+        SettingsError: too few slices for a batch, or frames or classes in another number than the network's.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class SeedTraining:
         if samples.n_frames != settings.network.n_frames:
             found = str(samples.n_frames)
             raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", found)
+        if (n_classes := len(samples.class_names)) != settings.network.n_classes:
+            raise SettingsError("network", f"needs the {n_classes} classes of the set", str(settings.network.n_classes))
         self.settings, self.seed, self.samples, self.split, self.device = settings, seed, samples, split, device
         self.epoch = 0
         self.best_dice = -1.0

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from pool.errors import PoolError, SettingsError
-from tune.samples import Samples, draw_batches, seeded_generator, split_by_subject
+from pool.shapes import CLASS_NAMES
+from tune.samples import Samples, Split, draw_batches, seeded_generator, split_by_subject
 from tune.settings import TrainingSettings
 
 
@@ -32,6 +36,25 @@ def test_the_split_depends_on_its_seed_alone_and_validation_can_be_thinned() -> 
 def test_one_subject_cannot_be_split() -> None:
     with pytest.raises(SettingsError, match="labelled set: needs at least 2 subjects.*; found 1. Add subjects."):
         split_by_subject(["a", "a"], TrainingSettings())
+
+
+def test_a_declared_split_is_honoured_whatever_the_seed(data: Path) -> None:
+    declared = {"0": "validation", "1": "training", "2": "training"}
+    samples = dataclasses.replace(Samples.open(data), declared_split=declared)
+    for split_seed in range(5):
+        split = samples.split(TrainingSettings.quick(split_seed=split_seed))
+        assert split == Split(training=(3, 4, 5, 6, 7, 8), validation=(0, 1, 2))
+    assert samples.split(TrainingSettings.quick(n_validation_slices=2)).validation == (0, 2)
+    with pytest.raises(PoolError, match="split: needs a side for every subject; found none for 1 of 3."):
+        split_by_subject(samples.subject_ids, TrainingSettings(), {"0": "validation", "1": "training"})
+
+
+def test_the_labels_decide_how_many_classes_a_network_has(rings: Samples) -> None:
+    with pytest.raises(SettingsError, match="labels of 2 classes end there; found 2."):
+        dataclasses.replace(rings, class_names=CLASS_NAMES[:2])
+    two = dataclasses.replace(rings, labels=rings.labels.clamp(max=1), class_names=CLASS_NAMES[:2])
+    assert two.settings_for_classes(TrainingSettings.quick()).network.n_classes == 2
+    assert rings.settings_for_classes(TrainingSettings.quick()) == TrainingSettings.quick()
 
 
 def test_an_epoch_uses_every_position_of_every_slice_equally() -> None:

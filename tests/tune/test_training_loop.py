@@ -8,7 +8,7 @@ import torch
 
 from tune.errors import TrainingError
 from tune.precision import resolve_precision
-from tune.samples import Samples, split_by_subject
+from tune.samples import Samples
 from tune.settings import TrainingSettings
 from tune.training import SeedTraining, StepProgress, learning_rate
 
@@ -16,7 +16,7 @@ Change = Callable[..., TrainingSettings]
 
 
 def start(settings: TrainingSettings, samples: Samples, seed: int = 1) -> SeedTraining:
-    return SeedTraining(settings, seed, samples, split_by_subject(samples.subject_ids, settings))
+    return SeedTraining(settings, seed, samples, samples.split(settings))
 
 
 def test_loss_halves_and_the_ring_is_found_on_a_tiny_set(rings: Samples, changed: Change) -> None:
