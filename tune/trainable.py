@@ -1,60 +1,32 @@
-"""The Ray Tune seam: one trial a seed, checkpoints through Ray's storage, resumed from the last one after a death."""
+"""The Ray Tune seam of a pool's training: one trial a seed, every epoch a checkpoint that may become a member."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune as ray_tune
 
-from pool.errors import PoolError
-from pool.manifest import save_weights
-from tune.assemble import CHECKPOINT_MEMBER, Candidate
-from tune.errors import TrainingError
+from tune.assemble import Candidate
 from tune.progress import SeedProgress, TrainingProgress
+from tune.ray_trials import error_of, open_training, progress_teller, run_experiment, saved_checkpoint, trial_config
 from tune.resources import Resources
-from tune.samples import Samples, split_by_subject
 from tune.settings import TrainingSettings
-from tune.training import EpochReport, SeedTraining, StepProgress
-
-RESUME_NAME = "resume.pt"
-PROGRESS_EVERY_S = 3.0
-"""How often a trial reports between two epochs [s]; every report costs it a few milliseconds."""
+from tune.training import EpochReport
 
 
 def train_trial(config: dict[str, Any]) -> None:
     """One seed. Runs in a worker process of Ray.
 
     Args:
-        config: `seed`, `settings` (JSON fields), `data_dir`, `n_threads`, `device`.
+        config: `seed`, and that of `tune.ray_trials.trial_config`.
     """
-    torch.set_num_threads(config["n_threads"])
-    settings = TrainingSettings.from_dict(config["settings"])
-    samples = Samples.open(Path(config["data_dir"])).to(config["device"])
-    split = split_by_subject(samples.subject_ids, settings)
-    training = SeedTraining(settings, config["seed"], samples, split, config["device"])
-    if (checkpoint := ray_tune.get_checkpoint()) is not None:
-        with checkpoint.as_directory() as folder:
-            training.load_state(torch.load(Path(folder) / RESUME_NAME, weights_only=True, map_location="cpu"))
-    told_s = time.monotonic()
-
-    def on_step(progress: StepProgress) -> None:
-        nonlocal told_s
-        if time.monotonic() - told_s >= PROGRESS_EVERY_S:
-            told_s = time.monotonic()
-            ray_tune.report({"progress": vars(progress)})
-
-    for report in training.epochs(on_step):
-        with tempfile.TemporaryDirectory() as folder:
-            save_weights(Path(folder), CHECKPOINT_MEMBER, training.weights())
-            torch.save(training.state(), Path(folder) / RESUME_NAME)
-            checkpoint = ray_tune.Checkpoint.from_directory(folder)
+    training = open_training(config)
+    for report in training.epochs(progress_teller()):
+        with saved_checkpoint(training) as checkpoint:
             ray_tune.report({"epoch_report": report.to_dict()}, checkpoint=checkpoint)
 
 
@@ -141,45 +113,11 @@ def run_trials(
         TrainingError: a trial failed more often than `resources.n_retries`.
         KeyboardInterrupt: Ctrl-C, once Tune has stored where the trials are.
     """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when told to be silent
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")  # else a killed driver loses the first epochs
-    config = {
-        "seed": ray_tune.grid_search(list(settings.seeds)),
-        "settings": settings.to_dict(),
-        "data_dir": str(data_dir.resolve()),
-        "n_threads": max(1, int(resources.cpus_per_trial)),
-        "device": "cuda" if resources.gpus_per_trial > 0 else "cpu",
-    }
-    needs = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-    trainable = ray_tune.with_resources(train_trial, needs)
-    if resume and ray_tune.Tuner.can_restore(str(experiment)):
-        tuner = ray_tune.Tuner.restore(str(experiment), trainable, param_space=config, resume_errored=True)
-    else:
-        run_config = ray_tune.RunConfig(
-            name=experiment.name,
-            storage_path=str(experiment.parent),
-            callbacks=[callback],
-            failure_config=ray_tune.FailureConfig(max_failures=resources.n_retries),
-            verbose=0,
-        )
-        tuner = ray_tune.Tuner(trainable, param_space=config, run_config=run_config)
+    config = {"seed": ray_tune.grid_search(list(settings.seeds)), **trial_config(settings, data_dir, resources)}
     candidates = []
-    results = tuner.fit()
-    for result in (results[i] for i in range(len(results))):
+    for result in run_experiment(train_trial, config, experiment, resources, callback, resume):
         if result.error is not None:
-            raise _as_pool_error(result.error, result.config)
-        if not (result.metrics or {}).get("done"):  # Tune takes Ctrl-C for an early end; half a training is no pool
-            raise KeyboardInterrupt
+            raise error_of(result, f"trial of seed {(result.config or {}).get('seed', '?')}")
         for checkpoint, metrics in result.best_checkpoints or []:
             candidates.append(Candidate(EpochReport(**metrics["epoch_report"]), checkpoint))
     return candidates
-
-
-def _as_pool_error(error: BaseException, config: dict[str, Any] | None) -> PoolError:
-    cause = getattr(error, "cause", error)
-    if isinstance(cause, PoolError):
-        return cause
-    last_line = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-    seed = (config or {}).get("seed", "?")
-    return TrainingError(f"trial of seed {seed}", "must end without a failure", last_line, "See Ray's logs.")
