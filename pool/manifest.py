@@ -137,11 +137,22 @@ class PoolManifest:
         return cls.from_dict(fields)
 
 
-def save_weights(folder: Path, member_id: str, state: dict[str, Tensor]) -> str:
-    """Write a member's weights into a pool folder and return their SHA-256. Whole or not at all."""
+def save_weights(folder: Path, member_id: str, state: dict[str, Tensor], half: bool = False) -> str:
+    """Write a member's weights into a pool folder and return their SHA-256. Whole or not at all.
+
+    Args:
+        folder: of the pool, made if it does not exist.
+        member_id: names the file.
+        state: the network's weights.
+        half: store filters as float16, half the size; biases and batch statistics, a hundredth of a network, stay as
+            they are, because small variances would vanish.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    data = save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if half:
+        stored = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in stored.items()}
+    data = save_safetensors(stored)
     _write_whole(folder / f"{member_id}.safetensors", data)
     return hashlib.sha256(data).hexdigest()
 

@@ -100,7 +100,12 @@ def refuse_used_folder(out_dir: Path) -> None:
 
 
 def write_pool(
-    out_dir: Path, name: str, chosen: Sequence[Candidate], settings: TrainingSettings, data_sha256: str
+    out_dir: Path,
+    name: str,
+    chosen: Sequence[Candidate],
+    settings: TrainingSettings,
+    data_sha256: str,
+    half_weights: bool = False,
 ) -> PoolManifest:
     """Write weights, then the manifest: a folder with a manifest is a whole pool.
 
@@ -110,6 +115,7 @@ def write_pool(
         chosen: the members.
         settings: go into the manifest with their hash.
         data_sha256: hash of the labelled set.
+        half_weights: store filters as float16, see `pool.manifest.save_weights`.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
@@ -127,7 +133,7 @@ def write_pool(
                     epoch=candidate.report.epoch,
                     validation_dice=candidate.report.validation_dice,
                     network=settings.network,
-                    weights_sha256=save_weights(out_dir, candidate.member_id, weights),
+                    weights_sha256=save_weights(out_dir, candidate.member_id, weights, half_weights),
                 )
             )
         provenance = {

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pool.errors import PoolFolderError, WeightsHashError
-from pool.manifest import MemberEntry, PoolManifest, load_weights, verify_pool
-from pool.member import Pool
-from pool.networks import NetworkSpec
+from pool.manifest import MemberEntry, PoolManifest, load_weights, save_weights, verify_pool
+from pool.member import Member, Pool
+from pool.networks import NetworkSpec, build_network
 from tests.samples import TINY, tiny_pool
 
 
@@ -30,6 +30,21 @@ def test_a_shard_holds_some_members_and_the_whole_manifest(tmp_path: Path) -> No
     assert shard.manifest.n_members == 3
     with pytest.raises(PoolFolderError, match="must hold every member asked for; found no s9"):
         Pool.load(tmp_path, member_ids=["s9"])
+
+
+def test_half_weights_take_half_the_room_and_segment_alike(tmp_path: Path) -> None:
+    network = build_network(TINY, torch.Generator().manual_seed(1)).eval()
+    files = {}
+    for half in (False, True):
+        sha256 = save_weights(tmp_path / str(half), "m", network.state_dict(), half)
+        entry = MemberEntry("m", 1, 1, 0.9, TINY, sha256)
+        files[half] = Member.load(tmp_path / str(half), entry).network
+    sizes = [(tmp_path / str(half) / "m.safetensors").stat().st_size for half in (False, True)]
+    assert sizes[1] < 0.6 * sizes[0]
+    assert {parameter.dtype for parameter in files[True].parameters()} == {torch.float32}
+    patches = torch.rand(2, TINY.n_frames, 64, 64, generator=torch.Generator().manual_seed(2))
+    whole, half = (files[half](patches).softmax(dim=1) for half in (False, True))
+    assert 0 < (whole - half).abs().max() < 5e-3
 
 
 def test_changed_weights_are_refused(tmp_path: Path) -> None:
