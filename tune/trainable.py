@@ -11,6 +11,7 @@ from typing import Any
 from ray import tune as ray_tune
 
 from tune.assemble import Candidate
+from tune.live_callback import LiveCallback
 from tune.progress import SeedProgress, TrainingProgress
 from tune.ray_trials import error_of, open_training, progress_teller, run_experiment, saved_checkpoint, trial_config
 from tune.resources import Resources
@@ -30,7 +31,7 @@ def train_trial(config: dict[str, Any]) -> None:
             ray_tune.report({"epoch_report": report.to_dict()}, checkpoint=checkpoint)
 
 
-class DriverCallback(ray_tune.Callback):
+class DriverCallback(LiveCallback):
     """Runs in the driver: keeps the state of all seeds and passes epochs on, the single writer of everything.
 
     Args:
@@ -39,22 +40,16 @@ class DriverCallback(ray_tune.Callback):
         on_epoch: called with every finished epoch.
     """
 
-    current: DriverCallback | None = None
-
     def __init__(
         self,
         settings: TrainingSettings,
         on_progress: Callable[[TrainingProgress], None] | None,
         on_epoch: Callable[[EpochReport], None],
     ) -> None:
+        super().__init__()
         self._on_progress, self._on_epoch = on_progress, on_epoch
         self._started_s = time.monotonic()
         self._seeds = {seed: SeedProgress(seed=seed, n_epochs=settings.n_epochs) for seed in settings.seeds}
-        DriverCallback.current = self
-
-    def __reduce__(self) -> tuple[Callable[[], DriverCallback | None], tuple[()]]:
-        """Tune pickles callbacks with the experiment; a restored one is the callback of the process that restores."""
-        return _current_callback, ()
 
     def on_trial_result(self, *_: Any, **info: Any) -> None:
         """Tune's hook for every `report` of a trial."""
@@ -85,10 +80,6 @@ class DriverCallback(ray_tune.Callback):
         self._seeds[seed] = state
         if self._on_progress is not None:
             self._on_progress(TrainingProgress(tuple(self._seeds.values()), time.monotonic() - self._started_s))
-
-
-def _current_callback() -> DriverCallback | None:
-    return DriverCallback.current
 
 
 def run_trials(
