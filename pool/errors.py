@@ -3,6 +3,7 @@
     PoolError                     anything below; `except PoolError` is the outermost net of a command line
     |-- SettingsError             a parameter that makes no sense
     |-- OutputError               results cannot be put where they were asked for
+    |-- MaskError                 a drawn mask that cannot be read or does not fit its study
     |-- PoolFolderError           a pool folder that is missing, incomplete or not what its manifest says
     |   `-- WeightsHashError      weights whose SHA-256 is not the one in the manifest
     `-- StudyError                a study that cannot be analysed; over HTTP these are 4xx
@@ -64,6 +65,10 @@ class SettingsError(PoolError):
 
 class OutputError(PoolError):
     """Results cannot be put where they were asked for."""
+
+
+class MaskError(PoolError):
+    """A drawn mask that cannot be read or does not fit its study."""
 
 
 class PoolFolderError(PoolError):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -53,8 +54,13 @@ class _Opening:
     """Where the numbers begin, in bytes from the start of the array's content."""
 
 
-def read_mat_array(path: Path, name: str) -> np.ndarray | None:
-    """The top-level array `name` with three dimensions; None where the file holds no array of this name.
+def read_mat_array(path: Path, name: str, n_axes: int = 3, logical: bool = False) -> np.ndarray | None:
+    """The top-level array `name`; None where the file holds no array of this name.
+
+    Args:
+        path, name: of the file and of the array in it.
+        n_axes: dimensions that it must have: 3 for `row col time`, 2 for `row col`.
+        logical: whether logical values will do, as 0 and 1.
 
     Returns:
         The numbers in the array's own class (double for MATLAB's default), native byte order, Fortran order.
@@ -64,6 +70,19 @@ def read_mat_array(path: Path, name: str) -> np.ndarray | None:
         UnsupportedFileError: version 7.3 (HDF5) or 4.
         InconsistentStudyError: complex, logical, sparse, text, cell, struct, or another number of dimensions.
     """
+    for opening, content, order in _arrays(path):
+        if opening.name == name:
+            _refuse_other_kinds(path, opening, n_axes, logical)
+            return _numbers(path, opening, content, order)
+    return None
+
+
+def mat_array_names(path: Path) -> tuple[str, ...]:
+    """Names of the top-level arrays. Raises as `read_mat_array` for damaged and unsupported files."""
+    return tuple(opening.name for opening, _, _ in _arrays(path))
+
+
+def _arrays(path: Path) -> Iterator[tuple[_Opening, _Content, Order]]:
     with path.open("rb") as file:
         order = _byte_order(path, file.read(_HEADER_BYTES), file)
         size = path.stat().st_size
@@ -77,11 +96,9 @@ def read_mat_array(path: Path, name: str) -> np.ndarray | None:
             if kind not in (_MATRIX, _COMPRESSED):
                 raise _damaged(path, f"an element of type {kind} where an array should be")
             content = _Content(path, file, n_bytes, order, compressed=kind == _COMPRESSED)
-            if content.n_bytes and (opening := _opening(path, content.start(), order)).name == name:
-                _refuse_other_kinds(path, opening)
-                return _numbers(path, opening, content, order)
+            if content.n_bytes:
+                yield _opening(path, content.start(), order), content, order
             at += n_bytes  # MATLAB pads inside an array's length, and never after compressed data
-    return None
 
 
 class _Content:
@@ -190,7 +207,7 @@ def _opening(path: Path, data: bytes, order: Order) -> _Opening:
     return _Opening(word & 0xFF, word >> 8 & 0xFF, shape, name.decode("latin-1"), at)
 
 
-def _refuse_other_kinds(path: Path, opening: _Opening) -> None:
+def _refuse_other_kinds(path: Path, opening: _Opening, n_axes: int, logical: bool) -> None:
     subject = f"file {path.name}"
     if opening.array_class not in ARRAY_CLASSES:
         if opening.array_class not in OTHER_CLASSES:
@@ -198,16 +215,16 @@ def _refuse_other_kinds(path: Path, opening: _Opening) -> None:
         found = f"a {OTHER_CLASSES[opening.array_class]} array"
     elif opening.flags & _COMPLEX:
         found = "complex numbers"
-    elif opening.flags & _LOGICAL:
+    elif opening.flags & _LOGICAL and not logical:
         found = "logical values"
-    elif len(opening.shape) != 3:
+    elif len(opening.shape) != n_axes:
         found = f"shape {opening.shape}"
     else:
         refuse_large(path.name, opening.shape, np.dtype(ARRAY_CLASSES[opening.array_class]).itemsize)
         return
-    raise InconsistentStudyError(
-        subject, f"{opening.name} must be real numbers of shape row col time", found, "Save it as a plain 3D array."
-    )
+    shape = "row col time" if n_axes == 3 else "row col"
+    rule = f"{opening.name} must be real numbers of shape {shape}"
+    raise InconsistentStudyError(subject, rule, found, f"Save it as a plain {n_axes}D array.")
 
 
 def _numbers(path: Path, opening: _Opening, content: _Content, order: Order) -> np.ndarray:

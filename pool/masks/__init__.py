@@ -1,0 +1,1 @@
+"""Masks that somebody drew, laid on the native grid of their study: ITK-SNAP NIfTI, DICOM SEG, `.mat`, `.npz`."""
