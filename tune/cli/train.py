@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pool.errors import PoolError, SettingsError
 from pool.manifest import PoolManifest
-from pool.networks import NetworkSpec
+from tune.cli.options import chosen_settings
 from tune.resources import Resources
-from tune.settings import PRESETS, TrainingSettings
+from tune.settings import TrainingSettings
 from tune.storage import refuse_unusable_places
 
 SHARD_SLICES = 30
@@ -30,7 +30,12 @@ def train(
     phantom: Annotated[str | None, typer.Option(help="Simulate the labelled set from this preset instead.")] = None,
     n_slices: Annotated[int, typer.Option(help="Slices to simulate, a multiple of 3.")] = 600,
     phantom_seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
-    preset: Annotated[str, typer.Option(help="`paper`: the published recipe; `quick`: minutes on a laptop.")] = "paper",
+    preset: Annotated[
+        str | None, typer.Option(help="`paper` (default): the published recipe; `quick`: minutes on a laptop.")
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="A whole recipe as JSON, e.g. a search's best.json.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds, counted from 1.")] = None,
     checkpoints: Annotated[int | None, typer.Option(help="Members from each seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
@@ -61,7 +66,7 @@ def train(
             "n_patches_per_slice": patches_per_slice,
             "least_validation_dice": floor,
         }
-        settings = _settings(preset, changes, width, poolings)
+        settings = chosen_settings(preset, settings_file, changes, {"width": width, "n_poolings": poolings})
         resources = Resources(cpus, gpus, address)
         started_s = time.monotonic()
         with ExitStack() as stack:
@@ -82,19 +87,6 @@ def train(
         console.print(f"{member.id}  validation Dice {member.validation_dice:.3f}", highlight=False)
     seconds = time.monotonic() - started_s
     console.print(f"{manifest.n_members} members in {out} after {seconds:.0f} s", highlight=False, soft_wrap=True)
-
-
-def _settings(preset: str, changes: dict[str, Any], width: int | None, poolings: int | None) -> TrainingSettings:
-    if preset not in PRESETS:
-        raise SettingsError("training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
-    given = {field: value for field, value in changes.items() if value is not None}
-    if width is not None or poolings is not None:
-        network = PRESETS[preset]().network
-        given["network"] = NetworkSpec(
-            width=width if width is not None else network.width,
-            n_poolings=poolings if poolings is not None else network.n_poolings,
-        )
-    return PRESETS[preset](**given)
 
 
 def _simulate(preset: str, n_slices: int, seed: int, folder: Path, console: Console) -> None:

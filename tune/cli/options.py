@@ -1,0 +1,78 @@
+"""Options that commands share: which recipe is meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from pool.errors import SettingsError
+from tune.settings import PRESETS, TrainingSettings
+
+DEFAULT_PRESET = "paper"
+
+
+def chosen_settings(
+    preset: str | None, file: Path | None, changes: dict[str, Any], network: dict[str, Any]
+) -> TrainingSettings:
+    """A preset's recipe or a file's, with what the command line changes.
+
+    Args:
+        preset: one of `tune.settings.PRESETS`; None is the paper's, unless there is a file.
+        file: all of a recipe as JSON, as a search writes it.
+        changes: fields of `TrainingSettings`; None leaves a field as it is.
+        network: fields of `NetworkSpec`, likewise.
+
+    Raises:
+        SettingsError: both or an unknown preset, a file that cannot be read, a recipe that makes no sense.
+    """
+    if preset is not None and file is not None:
+        raise SettingsError("training", "takes either --preset or --settings", "both")
+    if file is not None:
+        settings = _read(file)
+    elif (preset or DEFAULT_PRESET) in PRESETS:
+        settings = PRESETS[preset or DEFAULT_PRESET]()
+    else:
+        raise SettingsError("training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
+    given = {field: value for field, value in changes.items() if value is not None}
+    sizes = {field: value for field, value in network.items() if value is not None}
+    return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))
+
+
+def _read(file: Path) -> TrainingSettings:
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"settings {file.name}", "must be a file", error.strerror or type(error).__name__
+        ) from error
+    except ValueError as error:
+        raise SettingsError(f"settings {file.name}", "must be JSON", str(error)) from error
+    if not isinstance(fields, dict):
+        raise SettingsError(f"settings {file.name}", "must be one object of fields", type(fields).__name__)
+    return TrainingSettings.from_dict(fields)
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Comma-separated numbers.
+
+    Raises:
+        SettingsError: something else.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError("command line", f"{option} takes numbers with commas between them", repr(text)) from error
+
+
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Comma-separated whole numbers.
+
+    Raises:
+        SettingsError: something else.
+    """
+    values = numbers(text, option)
+    if any(value != int(value) for value in values):
+        raise SettingsError("command line", f"{option} takes whole numbers with commas between them", repr(text))
+    return tuple(int(value) for value in values)
