@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,47 +20,10 @@ from tune.augment import augment_patches, cut_patches
 from tune.errors import TrainingError
 from tune.losses import loss_function
 from tune.precision import autocast
+from tune.reports import EpochReport, StepProgress
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
 from tune.weight_average import WeightAverage
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch came to."""
-
-    seed: int
-    epoch: int
-    """From 1."""
-    train_loss: float
-    """Mean loss of the epoch's batches."""
-    validation_dice: float
-    """Mean myocardial Dice of the validation slices, whole slices, in [0, 1]."""
-    learning_rate: float
-    """At the last step."""
-    n_patches_per_s: float
-    """Training patches a second, validation not counted."""
-    training_s: float
-    """Time of the training steps [s]."""
-    validation_s: float
-    """Time of the validation [s]."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready fields."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """How far an epoch has come; for display only."""
-
-    epoch: int
-    n_steps_done: int
-    """Steps of the whole training, this epoch's included."""
-    n_steps: int
-    """Steps of the whole training if it does not stop early."""
-    train_loss: float
-    """Mean loss of this epoch so far."""
 
 
 class SeedTraining:
@@ -96,6 +58,7 @@ class SeedTraining:
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.average = WeightAverage(self.network, settings.averaging_decay) if settings.averaging_decay else None
+        self._loss = loss_function(settings.loss, settings.tversky_beta)
         self.n_steps_per_epoch = n_steps_per_epoch(len(split.training), settings)
 
     @property
@@ -159,25 +122,14 @@ class SeedTraining:
 
     def _run_epoch(self, on_step: Callable[[StepProgress], None] | None) -> EpochReport:
         epoch, settings, started = self.epoch + 1, self.settings, time.perf_counter()
-        loss_of = loss_function(settings.loss, settings.tversky_beta)
         order = seeded_generator("order", self.seed, epoch)
         augmentation = seeded_generator("augment", self.seed, epoch, device=self.device)
         self.network.train()
         loss_sum, rate, n_steps = torch.zeros((), device=self.device), 0.0, 0
         for indices, corners in draw_batches(self.split.training, settings, self.samples.image_px, order):
             rate = learning_rate(settings, self.epoch * self.n_steps_per_epoch + n_steps, self.n_steps_per_epoch)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            patches, labels = self._cut(indices, corners, augmentation)
-            with autocast(settings.precision, self.device):
-                logits = self.network(patches.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(logits, labels)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update(self.network)
-            loss_sum += loss.detach()
+            patches, labels = self.cut(indices, corners, augmentation)
+            loss_sum += self.take_step(patches, labels, rate)
             n_steps += 1
             done = self.epoch * self.n_steps_per_epoch + n_steps
             if on_step is not None and (self.device == "cpu" or n_steps % 50 == 0):  # reading the loss makes a GPU wait
@@ -207,14 +159,47 @@ class SeedTraining:
             validation_s=time.perf_counter() - started - training_s,
         )
 
-    def _cut(
+    def cut(
         self, indices: torch.Tensor, corners: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch as the network takes it, augmented if the recipe says so.
+
+        Args:
+            indices: int64 `patch`, the slice of each.
+            corners: int64 `patch 2`, first row and column of each.
+            generator: of the augmentation, on the training's device.
+
+        Returns:
+            Patches `patch time row col`, channels last in memory, and labels int64 `patch row col`.
+        """
         indices, corners = indices.to(self.device), corners.to(self.device)
         frames, labels = self.samples.gather(indices)
-        if self.settings.augment is None:
-            return cut_patches(frames, labels, corners, self.settings.patch_px)
-        return augment_patches(frames, labels, corners, self.settings.patch_px, self.settings.augment, generator)
+        px, augment = self.settings.patch_px, self.settings.augment
+        if augment is None:
+            patches, labels = cut_patches(frames, labels, corners, px)
+        else:
+            patches, labels = augment_patches(frames, labels, corners, px, augment, generator)
+        return patches.contiguous(memory_format=torch.channels_last), labels
+
+    def take_step(self, patches: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+        """One step of the optimiser; the loss it started from, detached.
+
+        Args:
+            patches: as `cut` returns them.
+            labels: likewise.
+            rate: learning rate.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(self.settings.precision, self.device):
+            logits = self.network(patches)
+        loss = self._loss(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.network)
+        return loss.detach()
 
     def _validate(self) -> float:
         settings, network = self.settings, self.member.eval()
