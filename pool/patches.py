@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,16 +72,86 @@ class PatchGrid:
             along_axis[offset : offset + self.patch_px] += 1
         return np.outer(along_axis, along_axis)
 
-    def row_of_patches(self, frames: FramesTensor, row_offset_px: int) -> PatchBatch:
-        """View (no copy) of all patches whose first row is `row_offset_px`, by rising column."""
-        strip = frames[:, row_offset_px : row_offset_px + self.patch_px]
-        return strip.unfold(2, self.patch_px, self.stride_px).permute(2, 0, 1, 3)
+    def blocks(self, done: PatchGrid | None = None) -> tuple[PatchBlock, ...]:
+        """All patches, or those that a coarser grid lacks, as at most two blocks.
 
-    def fold_row(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum a row of patches back into a strip: `patch channel row col` -> `channel row=patch_px col=image_px`."""
-        n_patches, n_channels = values.shape[:2]
-        columns = values.permute(1, 2, 3, 0).reshape(1, -1, n_patches)
-        strip = torch.nn.functional.fold(
-            columns, (self.patch_px, self.image_px), (self.patch_px, self.patch_px), stride=(1, self.stride_px)
+        Args:
+            done: patches to leave out; this grid contains them.
+
+        Raises:
+            SettingsError: `done` has patches that this grid has not.
+        """
+        every = tuple(self.offsets_px)
+        if done is None:
+            return (PatchBlock(self, every, every),)
+        if not self.contains(done):
+            raise SettingsError(
+                "patch grid",
+                f"stride_px {self.stride_px} must divide the stride of the patches to leave out",
+                str(done.stride_px),
+            )
+        old, new = tuple(done.offsets_px), tuple(px for px in every if px % done.stride_px)
+        return (PatchBlock(self, new, every), PatchBlock(self, old, new)) if new else ()
+
+
+@dataclass(frozen=True)
+class PatchBlock:
+    """Some patches of a grid: one at every pair of a row and a column."""
+
+    grid: PatchGrid
+    rows_px: tuple[int, ...]
+    """First rows of the patches, rising."""
+    cols_px: tuple[int, ...]
+    """First columns of the patches, rising."""
+
+    @property
+    def n_patches(self) -> int:
+        """Patches in total."""
+        return len(self.rows_px) * len(self.cols_px)
+
+    def in_parts(self, most_patches: int) -> Iterator[PatchBlock]:
+        """The block cut between rows into even parts of at most so many patches, or of a single row."""
+        rows_at_once = max(1, most_patches // len(self.cols_px))
+        n_parts = math.ceil(len(self.rows_px) / rows_at_once)
+        for part in range(n_parts):
+            first, last = (len(self.rows_px) * i // n_parts for i in (part, part + 1))
+            yield PatchBlock(self.grid, self.rows_px[first:last], self.cols_px)
+
+    def patches(self, frames: FramesTensor) -> PatchBatch:
+        """The patches, row by row: a view of the frames where they are one row of evenly spaced patches, else a copy.
+
+        In memory time runs fastest, which is torch's `channels_last`, if it does so in `frames`.
+        """
+        size_px = self.grid.patch_px
+        every = frames.permute(1, 2, 0).unfold(0, size_px, 1).unfold(1, size_px, 1).permute(0, 1, 3, 4, 2)
+        chosen = _take(_take(every, 0, self.rows_px), 1, self.cols_px)  # row col patch_row patch_col time
+        return chosen.flatten(0, 1).permute(0, 3, 1, 2)
+
+    def fold(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum each row of patches into a strip: `patch channel patch_row patch_col` -> `row channel patch_row col`."""
+        n_channels, size_px, image_px = values.shape[1], self.grid.patch_px, self.grid.image_px
+        first, step = self.cols_px[0], _common_step(self.cols_px)
+        n_positions = (self.cols_px[-1] - first) // step + 1
+        by_row = values.reshape(len(self.rows_px), len(self.cols_px), -1)
+        if n_positions > len(self.cols_px):  # unevenly spaced: patches of zeros in the gaps
+            gapless = by_row.new_zeros(len(self.rows_px), n_positions, by_row.shape[2])
+            gapless[:, [(col - first) // step for col in self.cols_px]] = by_row
+            by_row = gapless
+        width_px = (n_positions - 1) * step + size_px
+        folded = torch.nn.functional.fold(
+            by_row.permute(0, 2, 1), (size_px, width_px), (size_px, size_px), stride=(1, step)
         )
-        return strip.reshape(n_channels, self.patch_px, self.image_px)
+        strips = values.new_zeros(len(self.rows_px), n_channels, size_px, image_px)
+        strips[..., first : first + width_px] = folded
+        return strips
+
+
+def _common_step(offsets_px: Sequence[int]) -> int:
+    return math.gcd(*(offset - offsets_px[0] for offset in offsets_px[1:])) or 1
+
+
+def _take(values: torch.Tensor, axis: int, at: Sequence[int]) -> torch.Tensor:
+    step = _common_step(at)
+    if len(at) == (at[-1] - at[0]) // step + 1:
+        return values[(slice(None),) * axis + (slice(at[0], at[-1] + 1, step),)]
+    return values.index_select(axis, torch.tensor(at, device=values.device))

@@ -44,6 +44,9 @@ Labels = Any
 Map = Float32[np.ndarray, "row col"]
 """One value a pixel."""
 
+Sums = Float64[np.ndarray, "row col"]
+"""One sum a pixel, over the patches that cover it."""
+
 Probability = Float32[np.ndarray, "class row col"]
 """Mean softmax probability; classes: background, myocardium, blood pool."""
 

@@ -19,8 +19,18 @@ import torch
 from torch import nn
 
 from pool.errors import SettingsError
+from pool.moments import Moments, MomentSums
 from pool.patches import PatchGrid
-from pool.shapes import MYOCARDIUM, Map, Mask, Probability, SliceFrames
+from pool.shapes import (
+    MYOCARDIUM,
+    FramesTensor,
+    LogitsBatch,
+    Map,
+    Mask,
+    PatchBatch,
+    Probability,
+    SliceFrames,
+)
 
 MASK_THRESHOLD = 0.5
 """`>=`: MATLAB's round(0.5) is 1."""
@@ -81,7 +91,19 @@ class MemberMaps:
         return self.u_tot / self.n_myo if self.n_myo else None
 
 
-@torch.inference_mode()
+Forward = Callable[[PatchBatch], LogitsBatch]
+"""What a sweep asks of a network, however it is run: logits of a batch of patches. Patches come in any layout."""
+
+
+def plain_forward(network: nn.Module) -> Forward:
+    """A network in evaluation mode as it is, in its own precision, on `channels_last` batches."""
+
+    def forward(patches: PatchBatch) -> LogitsBatch:
+        return network(patches.contiguous(memory_format=torch.channels_last))
+
+    return forward
+
+
 def sweep(
     network: nn.Module,
     frames: SliceFrames,
@@ -94,46 +116,60 @@ def sweep(
         network: in evaluation mode; `patch time row col` to logits `patch class row col`.
         frames: a prepared slice, square, in [0, 1].
         settings: patch size, strides, batch size.
-        keep_going: asked between rows of patches; False stops the sweep, which then returns None.
+        keep_going: asked before each batch; False stops the sweep, which then returns None.
+    """
+    tensor = frames_on(next(network.parameters()).device, frames)
+    moments = refine(plain_forward(network), tensor, settings, keep_going=keep_going)
+    return None if moments is None else maps_of(moments)
+
+
+def frames_on(device: torch.device | str, frames: SliceFrames) -> FramesTensor:
+    """A slice on a device, time running fastest in memory, so that patches are `channels_last` as they are cut out."""
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(1, 2, 0))).to(device).permute(2, 0, 1)
+
+
+@torch.inference_mode()
+def refine(
+    forward: Forward,
+    frames: FramesTensor,
+    settings: SweepSettings,
+    stride_px: int | None = None,
+    start: Moments | None = None,
+    keep_going: Callable[[], bool] | None = None,
+) -> Moments | None:
+    """Sweep the patches of a grid that `start` lacks; without `start`, all of them.
+
+    Args:
+        forward: the network.
+        frames: a prepared slice on the network's device, see `frames_on`.
+        settings: patch size, stride of the mask, batch size.
+        stride_px: of the grid; default that of the settings.
+        start: what an earlier call returned for a coarser grid of this slice; it is left as it is.
+        keep_going: asked before each batch; False stops the sweep, which then returns None.
+
+    Raises:
+        SettingsError: a stride that shares no patches with `start`, or that is coarser than the mask's.
     """
     image_px = frames.shape[1]
-    grid, mask_grid = settings.grid(image_px), settings.mask_grid(image_px)
-    device = next(network.parameters()).device
-    tensor = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
-    # Double precision: mean(p^2) - mean(p)^2 cancels, and the sum must not depend on the order of the patches.
-    p_sum = torch.zeros(image_px, image_px, dtype=torch.float64, device=device)
-    p2_sum = torch.zeros_like(p_sum)
-    mask_sum: torch.Tensor | None = None
-    every = mask_grid.stride_px // grid.stride_px
+    grid = PatchGrid(image_px, settings.patch_px, stride_px or settings.stride_px)
+    sums = MomentSums(grid, settings.mask_grid(image_px), frames.device, start)
+    for block in sums.blocks:
+        for part in block.in_parts(settings.batch_size):
+            if keep_going is not None and not keep_going():
+                return None
+            batches = part.patches(frames).split(settings.batch_size)
+            sums.add(part, torch.cat([torch.softmax(forward(batch).float(), dim=1) for batch in batches]))
+    return sums.moments()
 
-    for row in grid.offsets_px:
-        if keep_going is not None and not keep_going():
-            return None
-        answers = [
-            torch.softmax(network(batch.contiguous(memory_format=torch.channels_last)).float(), dim=1)
-            for batch in grid.row_of_patches(tensor, row).split(settings.batch_size)
-        ]
-        probability = torch.cat(answers).double()
-        rows = slice(row, row + grid.patch_px)
-        p = probability[:, MYOCARDIUM : MYOCARDIUM + 1]
-        strip = grid.fold_row(torch.cat([p, p * p], dim=1))
-        p_sum[rows] += strip[0]
-        p2_sum[rows] += strip[1]
-        if row % mask_grid.stride_px == 0:
-            if mask_sum is None:
-                mask_sum = torch.zeros(probability.shape[1], image_px, image_px, dtype=torch.float64, device=device)
-            mask_sum[:, rows] += mask_grid.fold_row(probability[::every])
 
-    assert mask_sum is not None  # the first row of patches belongs to both grids
-    coverage = torch.from_numpy(grid.coverage()).to(device)
-    variance = (p2_sum / coverage - (p_sum / coverage) ** 2).clamp(min=0.0)
-    variance[coverage == 1] = 0.0  # one patch cannot disagree with itself; without this, rounding could say it does
-    mean = (mask_sum / torch.from_numpy(mask_grid.coverage()).to(device)).float().cpu().numpy()
-    mask = mean[MYOCARDIUM] >= MASK_THRESHOLD
+def maps_of(moments: Moments) -> MemberMaps:
+    """The maps that follow from the moments, over the grid that these are of."""
+    variance = torch.from_numpy(moments.variance())
+    mask = moments.probability[MYOCARDIUM] >= MASK_THRESHOLD
     return MemberMaps(
         mask=mask,
-        probability=mean,
-        uncertainty=variance.sqrt().float().cpu().numpy(),
+        probability=moments.probability,
+        uncertainty=variance.sqrt().float().numpy(),
         u_tot=float(variance.sum()),
         n_myo=int(mask.sum()),
     )

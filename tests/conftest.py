@@ -15,7 +15,18 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Shapes in signatures are checked in every call that a test makes; not where our own errors are the check.
-CHECKED = ("sweep", "patches", "networks.unet", "preprocess", "resample", "localise", "contours", "analysis", "member")
+CHECKED = (
+    "sweep",
+    "moments",
+    "patches",
+    "networks.unet",
+    "preprocess",
+    "resample",
+    "localise",
+    "contours",
+    "analysis",
+    "member",
+)
 jaxtyping.install_import_hook([f"pool.{name}" for name in CHECKED], f"{tests.shape_check.__name__}.check")
 torch.set_num_threads(1)  # two spinning threads on a busy machine are slower than one
 
@@ -34,3 +45,9 @@ def local_ray() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for the session: making its tables takes longer than any test."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"

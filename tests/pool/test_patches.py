@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pool.errors import SettingsError
-from pool.patches import PatchGrid
+from pool.patches import PatchBlock, PatchGrid
 
 
 def test_coverage_of_a_six_by_six_image_worked_out_by_hand() -> None:
@@ -43,7 +43,8 @@ def test_grids_that_leave_gaps_are_refused(sizes: tuple[int, int, int], message:
 
 def test_a_row_of_patches_is_a_view_of_the_frames() -> None:
     frames = torch.arange(2 * 6 * 6, dtype=torch.float32).reshape(2, 6, 6)
-    patches = PatchGrid(6, 4, 2).row_of_patches(frames, 2)
+    grid = PatchGrid(6, 4, 2)
+    patches = PatchBlock(grid, (2,), (0, 2)).patches(frames)
     assert patches.shape == (2, 2, 4, 4)
     assert torch.equal(patches[1], frames[:, 2:6, 2:6])
     frames[0, 2, 2] = -1.0
@@ -51,7 +52,42 @@ def test_a_row_of_patches_is_a_view_of_the_frames() -> None:
     assert patches[1, 0, 0, 0] == -1.0
 
 
+def test_patches_of_a_block_come_row_by_row_evenly_spaced_or_not() -> None:
+    frames = torch.rand(2, 10, 10, generator=torch.Generator().manual_seed(0))
+    block = PatchBlock(PatchGrid(10, 4, 1), (0, 5), (0, 1, 5))
+    patches = block.patches(frames)
+    at = [(row, col) for row in (0, 5) for col in (0, 1, 5)]
+    assert torch.equal(patches, torch.stack([frames[:, r : r + 4, c : c + 4] for r, c in at]))
+    assert patches.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_folding_sums_what_overlaps() -> None:
     grid = PatchGrid(6, 4, 2)
     values = torch.stack([torch.full((1, 4, 4), 1.0), torch.full((1, 4, 4), 10.0)]).double()
-    assert grid.fold_row(values)[0, 0].tolist() == [1, 1, 11, 11, 10, 10]
+    assert PatchBlock(grid, (0,), (0, 2)).fold(values)[0, 0, 0].tolist() == [1, 1, 11, 11, 10, 10]
+    assert PatchBlock(grid, (0, 2), (2,)).fold(values)[:, 0, 0].tolist() == [[0, 0] + [1] * 4, [0, 0] + [10] * 4]
+    uneven = PatchBlock(PatchGrid(8, 4, 1), (0,), (0, 1, 3))
+    thrice = torch.cat([values, torch.full((1, 1, 4, 4), 100.0).double()])
+    assert uneven.fold(thrice)[0, 0, 0].tolist() == [1, 11, 11, 111, 110, 100, 100, 0]
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(2, 4), (2, 16), (4, 8), (8, 8), (16, None)])
+def test_a_coarse_grid_and_what_it_lacks_are_the_fine_grid(fine: int, coarse: int | None) -> None:
+    grid, done = PatchGrid(48, 16, fine), PatchGrid(48, 16, coarse) if coarse else None
+    missing = [(row, col) for block in grid.blocks(done) for row in block.rows_px for col in block.cols_px]
+    before = [] if done is None else [(row, col) for row in done.offsets_px for col in done.offsets_px]
+    assert sorted(missing + before) == [(row, col) for row in grid.offsets_px for col in grid.offsets_px]
+    assert sum(block.n_patches for block in grid.blocks(done)) == grid.n_patches - len(before)
+
+
+def test_a_grid_that_is_no_refinement_is_refused() -> None:
+    with pytest.raises(SettingsError, match="stride_px 4 must divide the stride of the patches to leave out; found 2"):
+        PatchGrid(48, 16, 4).blocks(PatchGrid(48, 16, 2))
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [5] * 7), (5, [5] * 7), (14, [5, 10, 10, 10]), (1000, [35])])
+def test_a_block_is_cut_between_rows_into_even_parts(most: int, sizes: list[int]) -> None:
+    block = PatchBlock(PatchGrid(20, 4, 1), tuple(range(7)), tuple(range(5)))
+    parts = list(block.in_parts(most))
+    assert [part.n_patches for part in parts] == sizes
+    assert sum((part.rows_px for part in parts), ()) == block.rows_px
