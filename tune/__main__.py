@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from tune.cli.register import register
+from tune.cli.send_logs import send_logs
 from tune.cli.train import train
 
 app = typer.Typer(
@@ -17,6 +19,8 @@ def main() -> None:
 
 
 app.command()(train)
+app.command()(send_logs)
+app.command()(register)
 
 if __name__ == "__main__":
     app()

@@ -1,8 +1,10 @@
 """What can go wrong while a pool is made.
 
 PoolError
-`-- TrainingError           training that cannot give the pool asked for
-    `-- TooFewMembersError  too few checkpoints are good enough to become members
+|-- TrainingError           training that cannot give the pool asked for
+|   `-- TooFewMembersError  too few checkpoints are good enough to become members
+|-- JournalError            a log of a training, kept for MLflow, that cannot be used
+`-- MlflowError             what was asked of an MLflow server cannot be had from it
 """
 
 from __future__ import annotations
@@ -16,3 +18,11 @@ class TrainingError(PoolError):
 
 class TooFewMembersError(TrainingError):
     """Too few checkpoints are good enough to become members."""
+
+
+class JournalError(PoolError):
+    """A log of a training, kept for MLflow, that cannot be used."""
+
+
+class MlflowError(PoolError):
+    """What was asked of an MLflow server cannot be had from it."""

@@ -6,7 +6,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,11 +23,12 @@ from tune.storage import (
     save_record,
     training_record,
 )
-from tune.tracking import Tracking
+from tune.tracking import LOG_FOLDER, Tracking
+from tune.tracking.overlays import member_overlays
+from tune.tracking.registry import RegistryName
 
 OBJECT_STORE_BYTES = 150_000_000
 """Of a local Ray: slices are memory-mapped and never pass through the object store."""
-_PARENT_RUN = "mlflow-parent-run.txt"
 
 
 def train_pool(
@@ -41,6 +41,7 @@ def train_pool(
     resources: Resources | None = None,
     name: str = "pool",
     resume: bool = False,
+    register: RegistryName | None = None,
 ) -> PoolManifest:
     """Train every seed of `settings` in parallel and write the pool.
 
@@ -54,6 +55,7 @@ def train_pool(
         resources: of one trial, and the cluster's address.
         name: of the pool and of its parent run.
         resume: continue the training that `storage_path` holds; only the choice of members may differ.
+        register: the registered model in MLflow that the pool becomes a version of; None registers nothing.
 
     Raises:
         SettingsError: settings that do not suit the data, more resources than the cluster has, or a resume with
@@ -64,6 +66,8 @@ def train_pool(
         KeyboardInterrupt: Ctrl-C; checkpoints in `storage_path` stay, so that it can be resumed.
     """
     resources = resources or Resources()
+    if register is not None and tracking_uri is None:
+        raise SettingsError("training", "can register its pool only with MLflow", "none", "Give a tracking URI.")
     refuse_unusable_places(out_dir, storage_path, resume)
     samples = Samples.open(data, verify=True)
     settings = samples.settings_for_classes(settings)
@@ -77,24 +81,27 @@ def train_pool(
         storage = storage_path or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
         storage = storage.resolve()
         storage.mkdir(parents=True, exist_ok=True)
-        run_file = storage / _PARENT_RUN
-        run_id = run_file.read_text().strip() if resume and run_file.is_file() else None
-        tracking = stack.enter_context(Tracking(tracking_uri))
-        with ThreadPoolExecutor(1) as beside:  # a new MLflow store takes as long as Ray's start
-            started = beside.submit(tracking.start, name, settings, samples.data_sha256, run_id)
-            stack.enter_context(running_ray(resources))
-            started.result()
+        tracking = Tracking(tracking_uri, storage / LOG_FOLDER)
+        if storage_path is None:
+            stack.callback(_save_unsent_log, tracking, out_dir)
+        stack.enter_context(tracking)
+        tracking.start(name, settings, samples.data_sha256)
+        stack.enter_context(running_ray(resources))
         save_record(storage, record)
-        if tracking.run_id is not None:
-            run_file.write_text(tracking.run_id)
         from tune.trainable import DriverCallback, run_trials
 
         callback = DriverCallback(settings, on_progress, tracking.log_epoch)
         candidates = run_trials(settings, data, storage / EXPERIMENT_FOLDER, resources, callback, resume)
         tracking.log_checkpoints(candidates, settings.network)
         manifest = write_pool(out_dir, name, choose_members(candidates, settings), settings, samples.data_sha256)
-        tracking.log_pool(manifest, out_dir)
+        tracking.log_pool(manifest, out_dir, member_overlays(data, settings, out_dir), register)
     return manifest
+
+
+def _save_unsent_log(tracking: Tracking, out_dir: Path) -> None:
+    if tracking.n_unsent:
+        folder = Path(tempfile.mkdtemp(prefix=f"{out_dir.name}-unsent-log-", dir=out_dir.resolve().parent))
+        tracking.move_unsent_log(folder)
 
 
 @contextmanager

@@ -64,9 +64,3 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labelled") / "set"
     write_labelled_set(folder, get_preset("broad"), n_slices=9, seed=1, shard_size=6)
     return folder
-
-
-@pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for the session: making its tables takes longer than any test."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"

@@ -53,11 +53,12 @@ def trained(
 
 
 def family(uri: str, name: str) -> tuple[Run, dict[str, Run]]:
-    """The parent run of that name, and its children by member id."""
+    """The parent run of that name, and its checkpoints' runs by member id."""
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("perfusion-pool").experiment_id])
     (parent,) = [run for run in runs if run.info.run_name == name]
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    children = [run for run in below if run.data.tags["kind"] == "checkpoint"]
     assert len({run.data.tags["member_id"] for run in children}) == len(children)
     return parent, {run.data.tags["member_id"]: run for run in children}
 
@@ -90,6 +91,8 @@ def test_every_checkpoint_is_a_comparable_run_and_members_carry_weights(trained:
         assert run.data.params["network.width"] == "4"
         assert len(client.get_metric_history(run.info.run_id, "train_loss")) == int(member_id[-1])
         stored = [a.path for a in client.list_artifacts(run.info.run_id, "weights")]
+        drawn = [a.path for a in client.list_artifacts(run.info.run_id, "figures")]
+        assert drawn == (["figures/overlay.png"] if member_id in members else [])
         assert run.data.tags["member"] == ("true" if member_id in members else "false")
         assert stored == ([f"weights/{member_id}.safetensors"] if member_id in members else [])
         if member_id in members:
@@ -102,7 +105,7 @@ def test_a_resume_chooses_other_members_without_training_and_without_a_second_se
 ) -> None:
     storage = tmp_path / "storage"
     shutil.copytree(trained.folder / "storage", storage)
-    (storage / "mlflow-parent-run.txt").unlink()  # a parent of its own
+    shutil.rmtree(storage / "mlflow-log")  # a parent of its own
     strict = dataclasses.replace(trained.settings, least_validation_dice=1.0)
     with pytest.raises(TooFewMembersError, match="seed 1: needs 2 checkpoints.*found 0 of 3"):
         train_pool(strict, data, tmp_path / "pool", mlflow_uri, storage, name="chosen anew", resume=True)
@@ -176,9 +179,14 @@ def test_ctrl_c_and_a_killed_trial_leave_no_trace_in_the_weights(
     parent, children = family(mlflow_uri, "troubled")
     assert {run.info.status for run in (parent, *children.values())} == {"FINISHED"}
     assert len(children) == 3
-    # Ctrl-C came between the report of epoch 2 and its checkpoint; the killed trial went on after epoch 2
-    curve = MlflowClient(mlflow_uri).get_metric_history(parent.info.run_id, "validation_dice/seed-1")
-    assert sorted(point.step for point in curve) == [1, 2, 2, 3]
+    # Ctrl-C came between the report of epoch 2 and its checkpoint: the epoch that was trained again is the same point
+    client = MlflowClient(mlflow_uri)
+    (seed,) = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.kind = 'seed'"
+    )
+    assert seed.info.status == "FINISHED"
+    for name in ("validation_dice", "train_loss", "learning_rate", "n_patches_per_s"):
+        assert [point.step for point in client.get_metric_history(seed.info.run_id, name)] == [1, 2, 3]
 
 
 def test_another_training_is_refused_on_resume(trained: Trained, data: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tune.cli.options import chosen_settings
 from tune.resources import Resources
 from tune.settings import TrainingSettings
 from tune.storage import refuse_unusable_places
+from tune.tracking.registry import RegistryName
 
 SHARD_SLICES = 30
 """Slices between two signs of progress while a phantom set is written."""
@@ -46,6 +47,7 @@ def train(
     patches_per_slice: Annotated[int | None, typer.Option(help="Patches drawn from each slice in an epoch.")] = None,
     floor: Annotated[float | None, typer.Option(help="Validation Dice that a member needs.")] = None,
     mlflow: Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")] = None,
+    register: Annotated[str | None, typer.Option(help="Register the pool in MLflow: NAME or NAME@ALIAS.")] = None,
     storage: Annotated[Path | None, typer.Option(help="Where checkpoints are kept; needed to resume.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue the training that --storage holds.")] = False,
     cpus: Annotated[float, typer.Option(help="CPU cores (and torch threads) of a trial.")] = 1.0,
@@ -67,6 +69,7 @@ def train(
             "least_validation_dice": floor,
         }
         settings = chosen_settings(preset, settings_file, changes, {"width": width, "n_poolings": poolings})
+        registry_name = RegistryName.parse(register) if register is not None else None
         resources = Resources(cpus, gpus, address)
         started_s = time.monotonic()
         with ExitStack() as stack:
@@ -79,7 +82,7 @@ def train(
             folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-phantom-")))
             if phantom is not None:
                 _simulate(phantom, n_slices, phantom_seed, folder, console)
-            manifest = _train(settings, folder, out, mlflow, storage, resources, name, resume, console)
+            manifest = _train(settings, folder, out, mlflow, storage, resources, name, resume, registry_name, console)
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(2) from error
@@ -119,10 +122,11 @@ def _train(
     resources: Resources,
     name: str,
     resume: bool,
+    register: RegistryName | None,
     console: Console,
 ) -> PoolManifest:
     from tune.progress import TrainingDisplay
     from tune.run import train_pool
 
     with TrainingDisplay(console) as display:
-        return train_pool(settings, data, out, mlflow, storage, display, resources, name, resume)
+        return train_pool(settings, data, out, mlflow, storage, display, resources, name, resume, register)
