@@ -27,7 +27,12 @@ app = typer.Typer(help="The perfusion pool as a service. Research use only. Not 
 
 @app.command()
 def run(
-    pool: Annotated[Path, typer.Option(help="Folder with manifest.json and the weights.")],
+    pool: Annotated[
+        str, typer.Option(help="Folder with manifest.json and weights, models:/NAME@ALIAS or models:/NAME/3.")
+    ],
+    mlflow: Annotated[
+        str | None, typer.Option(help="MLflow registry that knows models:/..., e.g. http://host:5000.")
+    ] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder of the study store (default: studies).")] = None,
     host: Annotated[str | None, typer.Option(help="Loopback address to listen on (default: 127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default: 8000).")] = None,
@@ -37,6 +42,7 @@ def run(
 ) -> None:
     """Serve a pool on this machine until Ctrl-C. Every other setting: environment variables POOL_SERVE_..."""
     given = {
+        "mlflow_uri": mlflow,
         "studies_dir": studies,
         "host": host,
         "port": port,
@@ -47,11 +53,14 @@ def run(
     with _refusals_in_words():
         settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
         with ExitStack() as stack:
-            with ProgressBar("starting Ray Serve, loading and verifying the pool"):
+            with ProgressBar("fetching the pool, starting Ray Serve, loading and verifying"):
+                settings = settings.with_local_pool()
                 url = stack.enter_context(running_service(settings))
             stopped = threading.Event()
             for number in (signal.SIGINT, signal.SIGTERM):  # now, because Ray has set its own at its start
                 signal.signal(number, lambda *_: stopped.set())
+            if settings.pool_origin:
+                _say.print(f"pool {settings.pool_origin}", highlight=False)
             _say.print(f"ready at {url}, documented at {url}/docs; Ctrl-C stops it")
             stopped.wait()
             _say.print("stopping; unfinished studies are taken up again at the next start")

@@ -101,8 +101,10 @@ def build(settings: ServiceSettings) -> Application:
 
     Raises:
         PoolFolderError: see `PoolManifest.load`.
+        PoolRegistryError: see `ServiceSettings.with_local_pool`.
         SettingsError: settings that do not fit the pool.
     """
+    settings = settings.with_local_pool()
     manifest = PoolManifest.load(settings.pool_dir)
     settings.check_pool(manifest)
     common: dict[str, Any] = {

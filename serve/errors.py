@@ -6,6 +6,7 @@ PoolError
 |-- UploadTooLargeError    413
 |-- MalformedRequestError  400: not the request that was documented
 |-- TooFewMembersError     an answer from fewer members than the service was told to accept
+|-- PoolRegistryError      the pool that the service was told to use cannot be had from its registry
 |-- StudyFailedError       client: the study ended without a result
 |-- ServiceRefusedError    client: the service answered with an error; holds its own words
 `-- ServiceUnreachableError  client: no answer at all
@@ -34,6 +35,10 @@ class MalformedRequestError(PoolError):
 
 class TooFewMembersError(PoolError):
     """Fewer members answered than the service was told to accept."""
+
+
+class PoolRegistryError(PoolError):
+    """The pool that the service was told to use cannot be had from its registry."""
 
 
 class StudyFailedError(PoolError):

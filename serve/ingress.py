@@ -129,7 +129,8 @@ def _add_study_routes(app: FastAPI, front: Front) -> None:
 def _add_service_routes(app: FastAPI, front: Front) -> None:
     @app.get("/v1/pool", summary="The pool, its members and the shards that hold them.")
     def get_pool() -> PoolView:
-        return PoolView.of(front.manifest, front.settings.rule, front.settings.n_shards)
+        settings = front.settings
+        return PoolView.of(front.manifest, settings.rule, settings.n_shards, settings.pool_origin)
 
     @app.get("/healthz", summary="The front answers.")
     async def get_health() -> HealthView:

@@ -42,10 +42,12 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
         settings: of the service.
 
     Raises:
+        PoolRegistryError: a registered pool that cannot be had.
         PoolFolderError, WeightsHashError: a pool that is not whole; Ray is then not even started.
         SettingsError: settings that fit neither the pool nor the machine, or a port in use.
         ServiceUnreachableError: not ready within `start_deadline_s`.
     """
+    settings = settings.with_local_pool()
     settings.check_pool(verify_pool(settings.pool_dir))
     _refuse_used_port(settings)
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only; clusters set `token`

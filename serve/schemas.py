@@ -78,12 +78,15 @@ class PoolView(BaseModel):
 
     name: str = Field(examples=["phantom-2x3"])
     sha256: str = Field(description="Hash of the manifest, as in every result.")
+    origin: str = Field(
+        description="Version in the registry; empty for a pool from a folder.", examples=["models:/perfusion/3"]
+    )
     rule: str = Field(description="Selection rule.", examples=["min-u_pp"])
     n_shards: int = Field(examples=[2])
     members: list[MemberView]
 
     @classmethod
-    def of(cls, manifest: PoolManifest, rule: str, n_shards: int) -> PoolView:
+    def of(cls, manifest: PoolManifest, rule: str, n_shards: int, origin: str) -> PoolView:
         """The view of a manifest."""
         members = [
             MemberView(
@@ -96,7 +99,14 @@ class PoolView(BaseModel):
             )
             for i, entry in enumerate(manifest.members)
         ]
-        return cls(name=manifest.name, sha256=manifest.sha256(), rule=rule, n_shards=n_shards, members=members)
+        return cls(
+            name=manifest.name,
+            sha256=manifest.sha256(),
+            origin=origin,
+            rule=rule,
+            n_shards=n_shards,
+            members=members,
+        )
 
 
 class HealthView(BaseModel):

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pool.analysis import AnalysisSettings
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
+from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -27,7 +28,14 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POOL_SERVE_", frozen=True, extra="forbid")
 
-    pool_dir: Path = Field(description="Folder with the pool: manifest.json and weights.")
+    pool_dir: Path = Field(
+        description="Folder with the pool: manifest.json and weights. Or models:/NAME@ALIAS, models:/NAME/VERSION."
+    )
+    mlflow_uri: str | None = Field(default=None, description="MLflow registry that knows models:/...")
+    pool_cache_dir: Path = Field(
+        default=Path("pools"), description="Where registered pools are kept; every node must see it."
+    )
+    pool_origin: str = Field(default="", description="Registered version in pool_dir; the service fills it in.")
     studies_dir: Path = Field(default=Path("studies"), description="Folder of the study store; made when missing.")
     n_shards: int = Field(default=2, ge=1, description="Shard deployments that the pool is dealt to, 1 to its members.")
     threads_per_shard: int = Field(default=1, ge=1, le=256, description="Threads of torch in every shard.")
@@ -65,9 +73,11 @@ class ServiceSettings(BaseSettings):
             found = "none" if first["type"] == "missing" else repr(first["input"])
             raise SettingsError(f"service setting {name}", message.removeprefix("value error, "), found) from error
 
-    @field_validator("pool_dir", "studies_dir")
+    @field_validator("pool_dir", "studies_dir", "pool_cache_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
+        if str(path).startswith(SCHEME):
+            return path
         return path.expanduser().resolve()  # replicas work in other folders than the command that starts them
 
     @field_validator("rule")
@@ -90,6 +100,21 @@ class ServiceSettings(BaseSettings):
         if not loopback:
             raise ValueError("must be a loopback address, because the service has no access control of its own")
         return host
+
+    def with_local_pool(self) -> ServiceSettings:
+        """These settings with a registered pool fetched into a folder; unchanged where `pool_dir` is a folder.
+
+        Raises:
+            SettingsError: a name of another form, or no registry to ask.
+            PoolRegistryError, OutputError: see `serve.registry.fetch_pool`.
+        """
+        if not str(self.pool_dir).startswith(SCHEME):
+            return self
+        wanted = RegisteredPool.parse(str(self.pool_dir))
+        if self.mlflow_uri is None:
+            raise SettingsError("service setting mlflow_uri", "must name the registry of a registered pool", "none")
+        folder, version = fetch_pool(wanted, self.mlflow_uri, self.pool_cache_dir)
+        return self.model_copy(update={"pool_dir": folder, "pool_origin": str(version)})
 
     @property
     def analysis(self) -> AnalysisSettings:
