@@ -51,9 +51,3 @@ def local_ray() -> Iterator[None]:
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One store for the session: making its tables takes longer than any test."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for the session: making its tables takes longer than any test."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
