@@ -7,20 +7,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from ray import tune as ray_tune
 
-from pool.errors import PoolError
 from pool.manifest import save_weights
 from tune.assemble import CHECKPOINT_MEMBER
-from tune.errors import TrainingError
+from tune.failures import speak_for_tune
+from tune.gpu import take_gpu
 from tune.resources import Resources
 from tune.samples import Samples
 from tune.settings import TrainingSettings
+from tune.storage import Storage
 from tune.training import SeedTraining, StepProgress
+from tune.tune_state import has_trials, kept_state
 
 RESUME_NAME = "resume.pt"
 PROGRESS_EVERY_S = 3.0
@@ -40,6 +42,7 @@ def trial_config(settings: TrainingSettings, data_dir: Path, resources: Resource
         "data_dir": str(data_dir.resolve()),
         "n_threads": max(1, int(resources.cpus_per_trial)),
         "device": "cuda" if resources.gpus_per_trial > 0 else "cpu",
+        "n_gpus": resources.gpus_per_trial,
     }
 
 
@@ -50,6 +53,8 @@ def open_training(config: dict[str, Any]) -> SeedTraining:
         config: `seed`, and that of `trial_config`.
     """
     torch.set_num_threads(config["n_threads"])
+    if config["device"] == "cuda":
+        take_gpu(config["n_gpus"])
     settings = TrainingSettings.from_dict(config["settings"])
     samples = Samples.open(Path(config["data_dir"])).to(config["device"])
     split = samples.split(settings)
@@ -85,7 +90,7 @@ def progress_teller() -> Callable[[StepProgress], None]:
 def run_experiment(
     trainable: Callable[[dict[str, Any]], None],
     config: dict[str, Any],
-    experiment: Path,
+    experiment: str | Path | Storage,
     resources: Resources,
     callback: ray_tune.Callback,
     resume: bool = False,
@@ -97,7 +102,7 @@ def run_experiment(
     Args:
         trainable: one trial.
         config: of the trials, with Tune's `grid_search` in it.
-        experiment: absolute path of Ray's folder of this experiment.
+        experiment: Ray's folder of this experiment, which every node shares.
         resources: of one trial.
         callback: lives in this process.
         resume: continue the experiment that lies in that folder, if one does; its scheduler is the stored one.
@@ -114,14 +119,23 @@ def run_experiment(
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # between two epochs there is no score yet
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box even when told to be silent
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")  # else a killed driver loses the first epochs
+    speak_for_tune()
     needs = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     limited = ray_tune.with_resources(trainable, needs)
-    if resume and ray_tune.Tuner.can_restore(str(experiment)):
-        tuner = ray_tune.Tuner.restore(str(experiment), limited, param_space=config, resume_errored=True)
+    folder = Storage.at(experiment)
+    if resume and has_trials(folder):
+        tuner = ray_tune.Tuner.restore(
+            folder.path,
+            limited,
+            param_space=config,
+            resume_errored=True,
+            storage_filesystem=folder.filesystem,
+        )
     else:
         run_config = ray_tune.RunConfig(
-            name=experiment.name,
-            storage_path=str(experiment.parent),
+            name=folder.name,
+            storage_path=str(PurePosixPath(folder.path).parent),
+            storage_filesystem=folder.filesystem,
             callbacks=[callback],
             checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=n_checkpoints_kept),
             failure_config=ray_tune.FailureConfig(max_failures=resources.n_retries),
@@ -129,17 +143,9 @@ def run_experiment(
         )
         tune_config = ray_tune.TuneConfig(scheduler=scheduler)
         tuner = ray_tune.Tuner(limited, param_space=config, tune_config=tune_config, run_config=run_config)
-    grid = tuner.fit()
+    with kept_state(folder):
+        grid = tuner.fit()
     results = [grid[i] for i in range(len(grid))]
     if any(result.error is None and not (result.metrics or {}).get("done") for result in results):
         raise KeyboardInterrupt  # Tune takes Ctrl-C for an early end; half a training is none
     return results
-
-
-def error_of(result: ray_tune.Result, subject: str) -> PoolError:
-    """Why a trial failed; the sentence of its own error, where it is one of ours."""
-    cause = getattr(result.error, "cause", result.error)
-    if isinstance(cause, PoolError):
-        return cause
-    last_line = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-    return TrainingError(subject, "must end without a failure", last_line, "See Ray's logs.")

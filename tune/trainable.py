@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,16 @@ from typing import Any
 from ray import tune as ray_tune
 
 from tune.assemble import Candidate
+from tune.failures import error_of, last_failure
 from tune.live_callback import LiveCallback
 from tune.progress import SeedProgress, TrainingProgress
-from tune.ray_trials import error_of, open_training, progress_teller, run_experiment, saved_checkpoint, trial_config
+from tune.ray_trials import open_training, progress_teller, run_experiment, saved_checkpoint, trial_config
 from tune.resources import Resources
 from tune.settings import TrainingSettings
+from tune.storage import Storage
 from tune.training import EpochReport
+
+_log = logging.getLogger(__name__)
 
 
 def train_trial(config: dict[str, Any]) -> None:
@@ -71,6 +76,15 @@ class DriverCallback(LiveCallback):
             self._on_epoch(report)
         self._update(seed, state)
 
+    def on_trial_recover(self, *_: Any, **info: Any) -> None:
+        """Tune's hook for a trial that failed and will be taken up again."""
+        trial, seed = info["trial"], info["trial"].config["seed"]
+        n_left = trial.max_failures - trial.num_failures
+        taken_up = (
+            f"it goes on from its last checkpoint, and may fail {n_left} more times" if n_left else "its last try"
+        )
+        _log.warning("Seed %d failed: %s; %s.", seed, last_failure(trial), taken_up)
+
     def on_trial_complete(self, *_: Any, **info: Any) -> None:
         """Tune's hook for a trial that came to its end."""
         seed = info["trial"].config["seed"]
@@ -85,7 +99,7 @@ class DriverCallback(LiveCallback):
 def run_trials(
     settings: TrainingSettings,
     data_dir: Path,
-    experiment: Path,
+    experiment: str | Path | Storage,
     resources: Resources,
     callback: DriverCallback,
     resume: bool = False,
@@ -95,7 +109,7 @@ def run_trials(
     Args:
         settings: the recipe.
         data_dir: a labelled set, at the same path on every node.
-        experiment: absolute path of Ray's folder of this experiment.
+        experiment: Ray's folder of this experiment, which every node shares.
         resources: of one trial.
         callback: see `DriverCallback`.
         resume: continue the experiment that lies in that folder, if one does.

@@ -8,9 +8,10 @@ import pytest
 
 from pool.errors import OutputError, SettingsError
 from pool.networks import NetworkSpec
+from tune.record import refuse_another_training, save_record, training_record
 from tune.resources import Resources
 from tune.settings import TrainingSettings
-from tune.storage import RECORD_NAME, refuse_another_training, refuse_unusable_places, save_record, training_record
+from tune.storage import RECORD_NAME, Storage, refuse_unusable_places
 
 STARTED = TrainingSettings.quick()
 
@@ -26,9 +27,9 @@ def changed(**changes: object) -> dict[str, object]:
 
 
 def test_how_members_are_chosen_and_where_the_cluster_is_may_change(tmp_path: Path) -> None:
-    save_record(tmp_path, record())
-    refuse_another_training(tmp_path, changed(n_checkpoints=1, least_validation_dice=0.1))
-    refuse_another_training(tmp_path, record(resources=Resources(address="10.0.0.1:6379")))
+    save_record(Storage.at(tmp_path), record())
+    refuse_another_training(Storage.at(tmp_path), changed(n_checkpoints=1, least_validation_dice=0.1))
+    refuse_another_training(Storage.at(tmp_path), record(resources=Resources(address="10.0.0.1:6379")))
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,9 @@ def test_how_members_are_chosen_and_where_the_cluster_is_may_change(tmp_path: Pa
     ],
 )
 def test_any_other_difference_is_refused_by_name(asked: dict[str, object], found: str, tmp_path: Path) -> None:
-    save_record(tmp_path, record())
+    save_record(Storage.at(tmp_path), record())
     with pytest.raises(SettingsError) as refusal:
-        refuse_another_training(tmp_path, asked)
+        refuse_another_training(Storage.at(tmp_path), asked)
     assert str(refusal.value) == (
         "training: can be resumed only as it was started, n_checkpoints and the Dice floor apart; "
         f"found {found}. Give what it was started with, or start another one in another storage folder."
@@ -60,7 +61,7 @@ def test_any_other_difference_is_refused_by_name(asked: dict[str, object], found
 def test_a_damaged_record_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / RECORD_NAME).write_text(content)
     with pytest.raises(SettingsError, match="training.json must be the JSON that the training wrote"):
-        refuse_another_training(tmp_path, record())
+        refuse_another_training(Storage.at(tmp_path), record())
 
 
 def test_unusable_places_are_refused_in_words_and_nothing_is_made(tmp_path: Path) -> None:

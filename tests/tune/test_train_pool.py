@@ -215,5 +215,6 @@ def test_data_that_are_not_what_their_manifest_says_are_refused_before_training(
 
 @pytest.mark.usefixtures("local_ray")
 def test_more_than_the_cluster_has_is_refused(data: Path, tiny: TrainingSettings, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"a trial's 1000 CPUs must exist in the cluster; found 2\."):
+    found = r"a trial's 1000 CPUs and 0 GPUs must exist on one node; found 1 node with 2 CPUs and 0 GPUs\."
+    with pytest.raises(SettingsError, match=found):
         train_pool(tiny, data, tmp_path / "pool", resources=Resources(cpus_per_trial=1000))

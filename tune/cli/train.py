@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pool.errors import PoolError, SettingsError
 from pool.manifest import PoolManifest
 from tune.cli.options import chosen_settings
+from tune.interrupt import sigterm_as_ctrl_c
 from tune.resources import Resources
 from tune.settings import TrainingSettings
 from tune.storage import refuse_unusable_places
@@ -48,11 +49,15 @@ def train(
     floor: Annotated[float | None, typer.Option(help="Validation Dice that a member needs.")] = None,
     mlflow: Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")] = None,
     register: Annotated[str | None, typer.Option(help="Register the pool in MLflow: NAME or NAME@ALIAS.")] = None,
-    storage: Annotated[Path | None, typer.Option(help="Where checkpoints are kept; needed to resume.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Where checkpoints are kept, to resume: a folder or e.g. s3://bucket/folder.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Continue the training that --storage holds.")] = False,
     cpus: Annotated[float, typer.Option(help="CPU cores (and torch threads) of a trial.")] = 1.0,
-    gpus: Annotated[float, typer.Option(help="GPUs of a trial; 0.5 lets two trials share one.")] = 0.0,
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: a local Ray.")] = None,
+    gpus: Annotated[float, typer.Option(help="GPUs of a trial; 0.2 lets five trials share one.")] = 0.0,
+    address: Annotated[
+        str | None, typer.Option(help="host:port of a Ray cluster; default: RAY_ADDRESS, else a local Ray.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the pool.")] = "pool",
 ) -> None:
     """Train a pool from a labelled set, one Ray Tune trial a seed, compared in MLflow."""
@@ -73,6 +78,7 @@ def train(
         resources = Resources(cpus, gpus, address)
         started_s = time.monotonic()
         with ExitStack() as stack:
+            stopped_code = stack.enter_context(sigterm_as_ctrl_c())
             if (data is None) == (phantom is None):
                 raise SettingsError("training", "needs either --data or --phantom", "both" if data else "neither")
             if phantom is not None and resume:
@@ -86,6 +92,10 @@ def train(
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as stop:
+        kept = f"kept in {storage}; the same command with --resume continues it" if storage and data else "not kept"
+        Console(stderr=True).print(f"Stopped; the training is {kept}.", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(stopped_code()) from stop
     for member in manifest.members:
         console.print(f"{member.id}  validation Dice {member.validation_dice:.3f}", highlight=False)
     seconds = time.monotonic() - started_s
@@ -118,7 +128,7 @@ def _train(
     data: Path,
     out: Path,
     mlflow: str | None,
-    storage: Path | None,
+    storage: str | None,
     resources: Resources,
     name: str,
     resume: bool,

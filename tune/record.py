@@ -1,0 +1,78 @@
+"""The record of a training: what its trials were started with, so that no other training resumes from its storage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pool.errors import SettingsError
+from tune.fields import flat_fields
+from tune.resources import Resources
+from tune.settings import TrainingSettings
+from tune.storage import RECORD_NAME, Storage
+
+CHOSEN_LATER = ("settings.n_checkpoints", "settings.least_validation_dice")
+"""May change on a resume: they decide which checkpoints become members, not what is learned."""
+_NAMES = {"data": "path of the labelled set", "data_sha256": "content of the labelled set"}
+
+
+def training_record(
+    settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources
+) -> dict[str, dict[str, Any] | str]:
+    """All that the trials are started with, as JSON-ready fields. The address is none of it: a cluster may move."""
+    stored = {name: value for name, value in asdict(resources).items() if name != "address"}
+    return {
+        "settings": settings.to_dict(),
+        "sha256_of_seed_training": settings.sha256_of_seed_training(),
+        "data": str(data.resolve()),
+        "data_sha256": data_sha256,
+        "resources": stored,
+    }
+
+
+def save_record(storage: Storage, record: dict[str, Any]) -> None:
+    """Write the record, whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    storage.write_text(RECORD_NAME, json.dumps(record, indent=1) + "\n")
+
+
+def refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
+    """Refuse to resume a training with other settings, data or resources: Ray would go on with the old ones unasked.
+
+    Args:
+        storage: folder that holds a training.
+        record: of the training asked for; may differ in `CHOSEN_LATER` alone.
+
+    Raises:
+        SettingsError: it differs elsewhere, or the stored record cannot be read.
+    """
+    try:
+        stored = flat_fields(dict(json.loads(storage.read_text(RECORD_NAME))))
+    except (OSError, ValueError, TypeError) as error:
+        rule = f"{RECORD_NAME} must be the JSON that the training wrote"
+        raise SettingsError(f"storage folder {storage.name}", rule, type(error).__name__) from error
+    asked = flat_fields(record)
+    differing = [
+        key
+        for key in sorted(stored.keys() | asked.keys())
+        if key not in CHOSEN_LATER and stored.get(key) != asked.get(key)
+    ]
+    rows = [_row(key, asked.get(key), stored.get(key)) for key in differing if key != "sha256_of_seed_training"]
+    if differing:
+        raise SettingsError(
+            "training",
+            "can be resumed only as it was started, n_checkpoints and the Dice floor apart",
+            ", ".join(rows) or "another hash of the settings",
+            "Give what it was started with, or start another one in another storage folder.",
+        )
+
+
+def _row(key: str, asked: object, stored: object) -> str:
+    if key in _NAMES:
+        return f"another {_NAMES[key]}"
+    return f"{key.removeprefix('settings.').removeprefix('resources.')} {asked} instead of {stored}"
