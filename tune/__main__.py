@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from tune.cli.dataset import dataset
 from tune.cli.register import register
 from tune.cli.send_logs import send_logs
 from tune.cli.train import train
@@ -21,6 +22,7 @@ def main() -> None:
 app.command()(train)
 app.command()(send_logs)
 app.command()(register)
+app.command()(dataset)
 
 if __name__ == "__main__":
     app()

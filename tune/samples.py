@@ -156,14 +156,9 @@ def split_by_subject(
         PoolError: fewer than two subjects, or a declared split that leaves out a subject or a side.
     """
     subjects = sorted(set(subject_ids))
-    if len(subjects) < 2:
-        raise SettingsError(
-            "labelled set", "needs at least 2 subjects, one of them for validation", str(len(subjects)), "Add subjects."
-        )
+    refuse_too_few(len(subjects))
     if declared is None:
-        n_held_out = min(max(1, round(settings.validation_share * len(subjects))), len(subjects) - 1)
-        order = torch.randperm(len(subjects), generator=seeded_generator("split", settings.split_seed)).tolist()
-        held_out = {subjects[i] for i in order[:n_held_out]}
+        held_out = draw_held_out(subjects, settings.validation_share, settings.split_seed)
     else:
         check_split(subjects, declared)
         held_out = {subject for subject in subjects if declared[subject] == "validation"}
@@ -173,6 +168,31 @@ def split_by_subject(
         picks = np.linspace(0, len(validation) - 1, settings.n_validation_slices).round().astype(int)
         validation = tuple(validation[i] for i in picks)
     return Split(training, validation)
+
+
+def refuse_too_few(n_subjects: int) -> None:
+    """Refuse what cannot be split.
+
+    Raises:
+        SettingsError: fewer than two subjects.
+    """
+    if n_subjects < 2:
+        raise SettingsError(
+            "labelled set", "needs at least 2 subjects, one of them for validation", str(n_subjects), "Add subjects."
+        )
+
+
+def draw_held_out(subjects: Sequence[str], share: float, seed: int) -> set[str]:
+    """Draw `share` of the subjects for validation, at least one, and leave at least one for training.
+
+    Args:
+        subjects: each once, sorted: the draw depends on their order.
+        share: in (0, 1).
+        seed: of the draw.
+    """
+    n_held_out = min(max(1, round(share * len(subjects))), len(subjects) - 1)
+    order = torch.randperm(len(subjects), generator=seeded_generator("split", seed)).tolist()
+    return {subjects[i] for i in order[:n_held_out]}
 
 
 def n_steps_per_epoch(n_slices: int, settings: TrainingSettings) -> int:

@@ -1,0 +1,84 @@
+"""A set without blood pool: its networks have two classes, from training to the outline and its uncertainty."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pool.analysis import AnalysisSettings, analyse
+from pool.errors import SettingsError
+from pool.evaluation.overlap import dice
+from pool.labelled_set import SliceEntry
+from pool.labelled_set_writer import LabelledSetWriter
+from pool.manifest import save_weights
+from pool.member import Pool
+from pool.series import PerfusionSeries
+from pool.shapes import CLASS_NAMES, MYOCARDIUM
+from pool.sweep import SweepSettings
+from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder, write_pool
+from tune.run import train_pool
+from tune.samples import Samples
+from tune.settings import TrainingSettings
+from tune.training import SeedTraining
+
+
+@pytest.fixture
+def walls(rings: Samples, tmp_path: Path) -> Path:
+    """The rings without their blood pool, and the last subject to validate on."""
+    labels = np.where(rings.labels == MYOCARDIUM, MYOCARDIUM, 0)
+    with LabelledSetWriter(tmp_path / "set", CLASS_NAMES[:2]) as writer:
+        for i, subject in enumerate(rings.subject_ids):
+            writer.add(rings.frames_of(i)[None].numpy(), labels[i][None], [SliceEntry(subject, str(i))])
+        writer.finish({subject: "validation" if subject == "3" else "training" for subject in rings.subject_ids})
+    return tmp_path / "set"
+
+
+def test_two_class_networks_learn_outline_and_are_uncertain(
+    walls: Path, rings: Samples, tiny: TrainingSettings, tmp_path: Path
+) -> None:
+    samples = Samples.open(walls)
+    recipe = dataclasses.replace(tiny, n_epochs=2, n_patches_per_slice=18, learning_rate=1e-2, augment=None)
+    settings = samples.settings_for_classes(recipe)
+    training = SeedTraining(settings, 1, samples, samples.split(settings))
+    candidates = []
+    for report in training.epochs():
+        folder = tmp_path / str(report.epoch)
+        save_weights(folder, CHECKPOINT_MEMBER, training.weights())
+        candidates.append(Candidate(report, LocalFolder(folder)))
+    write_pool(tmp_path / "pool", "walls", candidates, settings, samples.data_sha256)
+    pool = Pool.load(tmp_path / "pool")
+    assert [member.entry.network.n_classes for member in pool.members] == [2, 2]
+
+    frames = rings.frames_of(11).numpy().astype(np.float32)[None]
+    series = PerfusionSeries(frames, np.arange(30.0)[None], None, ("slice-1",), prepared=True)
+    sweep = SweepSettings(stride_px=16)
+    (item,) = analyse(series, pool, AnalysisSettings(sweep=sweep, n_threads=1)).slices
+    u_pp = {}
+    for member in pool.members:
+        maps = member.analyse(item.prepared, sweep)
+        assert maps is not None
+        assert maps.probability.shape == (2, 128, 128)
+        assert np.allclose(maps.probability.sum(axis=0), 1.0, atol=1e-5)
+        u_pp[member.entry.id] = maps.u_pp
+    assert {score.member_id: score.u_pp for score in item.selection.scores} == u_pp
+    assert item.selection.chosen == min(u_pp, key=lambda member_id: u_pp[member_id] or 0.0)
+    assert dice(item.mask, rings.labels[11].numpy() == MYOCARDIUM) > 0.7  # 0.92 to 0.95 with three seeds
+    assert item.contours is not None
+
+
+def test_a_pool_trained_on_two_classes_has_two(
+    local_ray: None, walls: Path, tiny: TrainingSettings, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(tiny, seeds=(1,), n_epochs=1, n_checkpoints=1)
+    manifest = train_pool(settings, walls, tmp_path / "pool")
+    assert manifest.provenance["settings"]["network"]["n_classes"] == 2
+    assert Pool.load(tmp_path / "pool").members[0].entry.network.n_classes == 2
+
+
+def test_a_network_with_other_classes_than_the_set_is_refused(walls: Path, tiny: TrainingSettings) -> None:
+    samples = Samples.open(walls)
+    with pytest.raises(SettingsError, match="network: needs the 2 classes of the set; found 3."):
+        SeedTraining(tiny, 1, samples, samples.split(tiny))
