@@ -9,6 +9,7 @@ shading from the temporal mean, so that it cannot flatten the passage of the bol
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -20,27 +21,28 @@ FLAT_FIELD_GAIN = 3.0
 
 
 def cut_patches(
-    frames: torch.Tensor, labels: torch.Tensor, offsets_px: torch.Tensor, patch_px: int
+    frames: torch.Tensor | Sequence[torch.Tensor], labels: torch.Tensor, offsets_px: torch.Tensor, patch_px: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Patches as they are.
 
     Args:
-        frames: float `slice time row col`.
+        frames: float32 `slice time row col`; or a sequence of `time row col` of any float, of which only what a patch
+            needs is read: on a CPU, copies of whole slices cost more than all transforms together.
         labels: uint8 `slice row col`.
         offsets_px: int64 `slice 2`, first row and column of each slice's patch.
         patch_px: rows and columns of a patch.
 
     Returns:
-        Patches `slice time patch_px patch_px` and labels int64 `slice patch_px patch_px`.
+        Patches float32 `slice time patch_px patch_px` and labels int64 `slice patch_px patch_px`.
     """
     corners = [(int(row), int(col)) for row, col in offsets_px.tolist()]
     cut = [f[:, r : r + patch_px, c : c + patch_px] for f, (r, c) in zip(frames, corners, strict=True)]
     cut_labels = [y[r : r + patch_px, c : c + patch_px] for y, (r, c) in zip(labels, corners, strict=True)]
-    return torch.stack(cut), torch.stack(cut_labels).long()
+    return torch.stack(cut).float(), torch.stack(cut_labels).long()
 
 
 def augment_patches(
-    frames: torch.Tensor,
+    frames: torch.Tensor | Sequence[torch.Tensor],
     labels: torch.Tensor,
     offsets_px: torch.Tensor,
     patch_px: int,
@@ -53,28 +55,49 @@ def augment_patches(
         settings: ranges of the transforms.
         generator: explicit random source, on the device of `frames`.
     """
-    grid = _sampling_grid(len(frames), frames.shape[-1], offsets_px, patch_px, settings, generator)
-    patches = functional.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
+    grid = _sampling_grid(len(frames), frames[0].shape[-1], offsets_px, patch_px, settings, generator)
+    if isinstance(frames, torch.Tensor):
+        patches = functional.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
+    else:
+        patches = _sample_one_by_one(frames, grid)
     moved = functional.grid_sample(
         labels[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
     )
     return change_intensities(patches, settings, generator), moved[:, 0].long()
 
 
+def _sample_one_by_one(frames: Sequence[torch.Tensor], grid: torch.Tensor) -> torch.Tensor:
+    """As `grid_sample` with reflection, but reading of each slice only the rectangle that its patch comes from."""
+    size = frames[0].shape[-1]
+    at = ((grid + 1) * size - 1) / 2
+    at = size - (size - (at + 0.5).abs() % (2 * size)).abs() - 0.5  # reflected about the outer edges of the slice
+    at = at.clamp(0, size - 1)
+    first = at.amin(dim=(1, 2)).floor()
+    last = (at.amax(dim=(1, 2)).floor() + 1).clamp(max=size - 1)
+    inside = (2 * (at - first[:, None, None]) + 1) / (last - first + 1)[:, None, None] - 1
+    patches = torch.empty(len(grid), frames[0].shape[0], *grid.shape[1:3])
+    for i, ((left, top), (right, bottom)) in enumerate(zip(first.int().tolist(), last.int().tolist(), strict=True)):
+        part = frames[i][:, top : bottom + 1, left : right + 1].float()[None]
+        patches[i] = functional.grid_sample(part, inside[i : i + 1], padding_mode="border", align_corners=False)[0]
+    return patches
+
+
 def change_intensities(patches: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
     """The segmentation-invariant transforms: coil sensitivity, flat field, gamma, contrast, noise; never below 0."""
-    patches = patches * _coil_gain(patches, settings, generator)
+    patches = patches * _coil_gain(patches, settings, generator)  # from here on in place: memory is the bottleneck
     if settings.flat_field_p > 0:
-        patches = _flat_field(patches, settings, generator)
+        patches.mul_(_flat_field_gain(patches, settings, generator))
     gamma = _uniform(len(patches), settings.gamma, patches, generator)
     gamma = torch.where(_chance(len(patches), settings.gamma_p, patches, generator), gamma, 1.0)
     # x^gamma as exp(gamma log x): 0 has no logarithm, and below 1e-4 there is nothing but noise
-    patches = patches.clamp(min=1e-4).log().mul(gamma[:, None, None, None]).exp()
-    patches = patches * _uniform(len(patches), settings.contrast, patches, generator)[:, None, None, None]
+    patches.clamp_(min=1e-4)
+    if settings.gamma_p > 0:
+        patches.log_().mul_(gamma[:, None, None, None]).exp_()
+    patches.mul_(_uniform(len(patches), settings.contrast, patches, generator)[:, None, None, None])
     if settings.noise_sd[1] > 0:
         noise = torch.randn(patches.shape, generator=generator, device=patches.device)
-        patches = patches + noise * _uniform(len(patches), settings.noise_sd, patches, generator)[:, None, None, None]
-    return patches.clamp(min=0.0)
+        patches.addcmul_(noise, _uniform(len(patches), settings.noise_sd, patches, generator)[:, None, None, None])
+    return patches.clamp_(min=0.0)
 
 
 def _uniform(n: int, span: tuple[float, float], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -127,8 +150,11 @@ def _coil_gain(patches: torch.Tensor, settings: AugmentSettings, generator: torc
     return (strength * surface / reach).exp()[:, None]
 
 
-def _flat_field(patches: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
-    """Divide by the blurred temporal mean, as MATLAB's `imflatfield` does with each image: J = I mean(blur) / blur."""
+def _flat_field_gain(patches: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    """A map `slice 1 row col` that divides by the blurred temporal mean.
+
+    MATLAB's `imflatfield` does so with each image by itself: J = I mean(blur) / blur.
+    """
     n = len(patches)
     sigma = _uniform(n, settings.flat_field_sigma_px, patches, generator).clamp(min=0.1)
     radius = min(math.ceil(3 * settings.flat_field_sigma_px[1]), patches.shape[-1] - 1)
@@ -141,4 +167,4 @@ def _flat_field(patches: torch.Tensor, settings: AugmentSettings, generator: tor
     shading = functional.conv2d(along_rows, kernel.transpose(2, 3), groups=n)[0].clamp(min=1e-4)
     gain = (shading.mean(dim=(1, 2), keepdim=True) / shading).clamp(1 / FLAT_FIELD_GAIN, FLAT_FIELD_GAIN)
     use = _chance(n, settings.flat_field_p, patches, generator)[:, None, None]
-    return patches * torch.where(use, gain, 1.0)[:, None]
+    return torch.where(use, gain, 1.0)[:, None]

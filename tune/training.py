@@ -172,8 +172,12 @@ class SeedTraining:
         Returns:
             Patches `patch time row col`, channels last in memory, and labels int64 `patch row col`.
         """
-        indices, corners = indices.to(self.device), corners.to(self.device)
-        frames, labels = self.samples.gather(indices)
+        frames: torch.Tensor | list[torch.Tensor]
+        if self.device == "cpu":
+            frames, labels = [self.samples.frames_of(i) for i in indices.tolist()], self.samples.labels[indices]
+        else:
+            frames, labels = self.samples.gather(indices.to(self.device))
+        corners = corners.to(self.device)
         px, augment = self.settings.patch_px, self.settings.augment
         if augment is None:
             patches, labels = cut_patches(frames, labels, corners, px)

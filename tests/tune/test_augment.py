@@ -44,6 +44,21 @@ def test_without_any_range_a_patch_is_cut_as_it_is() -> None:
     assert torch.equal(plain[1][2], labels[2, 64:128, 32:96])
 
 
+@pytest.mark.parametrize("patch_px", [16, 64])
+def test_slices_read_in_part_give_the_same_patches_as_whole_ones(patch_px: int) -> None:
+    made = generator(4)
+    frames = torch.rand(32, 4, 128, 128, generator=made).half()
+    labels = torch.randint(0, 3, (32, 128, 128), generator=made, dtype=torch.uint8)
+    offsets = torch.randint(0, 129 - patch_px, (32, 2), generator=made)  # corners too, whose rotation is reflected
+    offsets[:2] = torch.tensor([[0, 0], [128 - patch_px, 128 - patch_px]])
+    whole = augment_patches(frames.float(), labels, offsets, patch_px, AugmentSettings(), generator())
+    parts = augment_patches(list(frames), labels, offsets, patch_px, AugmentSettings(), generator())
+    torch.testing.assert_close(parts[0], whole[0], atol=5e-5, rtol=0)
+    assert torch.equal(parts[1], whole[1])
+    plain = cut_patches(list(frames), labels, offsets, patch_px)
+    assert torch.equal(plain[0], cut_patches(frames.float(), labels, offsets, patch_px)[0])
+
+
 def test_a_disc_stays_a_disc_under_label_and_image() -> None:
     n, radius_px = 32, 15.0
     frames, labels = discs(n, radius_px)
