@@ -71,3 +71,12 @@ def test_nonsense_ranges_and_resources_are_refused() -> None:
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(SettingsError, match="unknown or missing fields.*n_epoch"):
         TrainingSettings.from_dict({**TrainingSettings().to_dict(), "n_epoch": 3})
+
+
+def test_every_figure_of_the_papers_appendix_is_the_default() -> None:
+    recipe = TrainingSettings.paper()
+    assert (recipe.learning_rate, recipe.schedule, recipe.halving_epochs) == (5e-4, "halving", 2)
+    assert (recipe.patience_epochs, recipe.loss, recipe.weight_decay) == (5, "cross-entropy", 0.0)
+    assert (recipe.validation_stride_px, recipe.least_validation_dice) == (16, 0.87)
+    assert round(recipe.validation_share * 85) == 10
+    assert 381 * recipe.n_patches_per_slice == 137_160  # the training patches of 381 series
