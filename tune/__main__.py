@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tune.cli.dataset import dataset
+from tune.cli.evaluate import evaluate
 from tune.cli.register import register
 from tune.cli.send_logs import send_logs
 from tune.cli.train import train
@@ -22,6 +23,7 @@ def main() -> None:
 app.command()(train)
 app.command()(send_logs)
 app.command()(register)
+app.command()(evaluate)
 app.command()(dataset)
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A trained pool against slices whose truth is known: what each selection rule would have believed."""
