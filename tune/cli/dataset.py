@@ -29,7 +29,7 @@ def dataset(
     masks: Annotated[Path | None, typer.Option(help="Folder of masks named as the studies, if they lie apart.")] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Values of the masks, e.g. myocardium=1,blood-pool=2+3,background=4. Default: 1 and 2."),
+        typer.Option(help="Values of the masks, e.g. myocardium=1,blood-pool=2+3. Default: 1, 2; final_mask: 1, 3."),
     ] = None,
     split: Annotated[Path | None, typer.Option(help="CSV of file,patient,split (training or validation).")] = None,
     validation_share: Annotated[float | None, typer.Option(help="Hold out this share of the patients instead.")] = None,

@@ -55,9 +55,17 @@ def kind_of(path: Path) -> Kind:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file of a folder, to the bottom, in order of its path; links are followed, hidden files left out."""
+    """Every file of a folder, to the bottom, in order of its path; links are followed, hidden files left out.
+
+    Raises:
+        OSError: a folder that cannot be listed: what it holds would go unmissed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found, seen = [], set()
-    for at, folders, names in os.walk(folder, followlinks=True):
+    for at, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         seen.add(os.path.realpath(at))
         folders[:] = [name for name in folders if os.path.realpath(Path(at) / name) not in seen]  # links may go round
         found += [Path(at) / name for name in names]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pool.errors import EmptyStudyError, MaskError, PoolError, UnsupportedFileError
+from pool.errors import EmptyStudyError, MaskError, PoolError, UnreadableFileError, UnsupportedFileError
 from pool.inputs import ARRAY_SUFFIXES
 from tune.own_data.kinds import Kind, files_below, is_hidden, kind_of, stem_of
 from tune.own_data.patients import patient_of_name
@@ -60,13 +60,22 @@ def find_studies(studies: Path, masks: Path | None = None) -> list[FoundStudy]:
 
     Raises:
         EmptyStudyError: no such folder, or nothing in it.
+        UnreadableFileError: a folder that cannot be listed.
     """
     for folder in (studies, *((masks,) if masks is not None else ())):
         if not folder.is_dir():
             raise EmptyStudyError(f"folder {folder.name}", "must exist and be a folder", "none", "Check the path.")
     if masks is None and (studies / IMAGES).is_dir() and (studies / LABELS).is_dir():
         studies, masks = studies / IMAGES, studies / LABELS
-    found = _by_patient(studies) if masks is None else _by_equal_names(studies, masks)
+    try:
+        found = _by_patient(studies) if masks is None else _by_equal_names(studies, masks)
+    except OSError as error:
+        raise UnreadableFileError(
+            f"folder {Path(error.filename or studies).name}",
+            "must be readable, with all that is in it",
+            error.strerror or type(error).__name__,
+            "Allow reading it, or copy it elsewhere.",
+        ) from error
     if not found:
         raise EmptyStudyError(
             f"folder {studies.name}",

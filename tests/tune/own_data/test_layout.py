@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from pool.dicom.segmentation_masks import SEGMENTATION_CLASS
-from pool.errors import EmptyStudyError
+from pool.errors import EmptyStudyError, UnreadableFileError
 from tests.pool.dicom import dicom_samples as samples
 from tests.tune.own_data.conftest import mask_nifti, study_npz
 from tune.own_data.kinds import Kind, kind_of, stem_of
@@ -130,6 +132,18 @@ def test_folders_that_hold_nothing_are_refused(tmp_path: Path) -> None:
         find_studies(tmp_path)
     with pytest.raises(EmptyStudyError, match="folder nowhere: must exist and be a folder; found none."):
         find_studies(tmp_path, tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study_npz(tmp_path / "P1" / "perfusion.npz")
+
+    def forbidden(*_: object, onerror: Callable[[OSError], None], **__: object) -> list[object]:
+        onerror(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "P1")))
+        return []
+
+    monkeypatch.setattr("tune.own_data.kinds.os.walk", forbidden)
+    with pytest.raises(UnreadableFileError, match="folder P1: must be readable, .*; found Permission denied."):
+        find_studies(tmp_path)
 
 
 def test_links_that_go_round_end(tmp_path: Path) -> None:
