@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_SLICES = 3
-"""Slices in a picture: those of one heart."""
+"""Slices in a picture: the first that validate."""
 
 
 def member_overlays(data: Path, settings: TrainingSettings, pool_dir: Path) -> Iterator[tuple[str, bytes]]:
@@ -44,7 +44,7 @@ def member_overlays(data: Path, settings: TrainingSettings, pool_dir: Path) -> I
         return
     samples = Samples.open(data)
     shown = samples.split(settings).validation[:N_SLICES]
-    names = tuple(stored.level_names[i] or f"slice {n + 1}" for n, i in enumerate(shown))
+    names = tuple(stored.entries[i].name for i in shown)
     frames = np.stack([samples.frames_of(i).float().numpy() for i in shown])
     truths = [samples.labels[i].numpy() == MYOCARDIUM for i in shown]
     stride_px = settings.validation_stride_px
