@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from pool.engine import Engine, EngineSettings
 from pool.errors import SettingsError
 from pool.moments import Moments, MomentSums
-from pool.patches import PatchGrid
+from pool.patches import PatchBlock, PatchGrid
 from pool.shapes import (
     MYOCARDIUM,
     FramesTensor,
-    LogitsBatch,
     Map,
     Mask,
-    PatchBatch,
     Probability,
     SliceFrames,
 )
@@ -52,10 +51,14 @@ class SweepSettings:
     """Stride of the S-map; a multiple of `stride_px`, so that its patches are among the U-map's."""
     batch_size: int = 33
     """Most patches in one forward pass: speed and memory only, the maps do not depend on it beyond rounding."""
+    dtype: str = "float32"
+    """Of the convolutions, see `pool.engine.EngineSettings`: `bfloat16` is faster where the processor has it, and may
+    choose another member; `python -m pool bench --dtype-check` says how often."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise SettingsError("sweep", "batch_size must be at least 1", str(self.batch_size))
+        EngineSettings(self.dtype)  # refuses unknown ones
         if not self.grid().contains(self.mask_grid()):
             raise SettingsError(
                 "sweep", f"mask_stride_px must be a multiple of stride_px {self.stride_px}", str(self.mask_stride_px)
@@ -91,17 +94,25 @@ class MemberMaps:
         return self.u_tot / self.n_myo if self.n_myo else None
 
 
-Forward = Callable[[PatchBatch], LogitsBatch]
-"""What a sweep asks of a network, however it is run: logits of a batch of patches. Patches come in any layout."""
+Forward = Callable[[PatchBlock, FramesTensor], torch.Tensor]
+"""What a sweep asks of a network, however it is run: softmax probabilities, float32 `patch class patch_row patch_col`,
+of a block's patches, row by row, cut from the frames."""
 
 
-def plain_forward(network: nn.Module) -> Forward:
-    """A network in evaluation mode as it is, in its own precision, on `channels_last` batches."""
+def plain_forward(network: nn.Module, batch_size: int = 33) -> Forward:
+    """A network in evaluation mode as it is, in its own precision, on `channels_last` batches: the reference."""
 
-    def forward(patches: PatchBatch) -> LogitsBatch:
-        return network(patches.contiguous(memory_format=torch.channels_last))
+    def forward(block: PatchBlock, frames: FramesTensor) -> torch.Tensor:
+        batches = block.patches(frames).split(batch_size)
+        logits = [network(batch.contiguous(memory_format=torch.channels_last)).float() for batch in batches]
+        return torch.softmax(torch.cat(logits), dim=1)
 
     return forward
+
+
+def engine_forward(network: nn.Module, settings: SweepSettings) -> Forward:
+    """The same probabilities up to rounding, sooner: see `pool.engine`."""
+    return Engine(network, EngineSettings(settings.dtype, settings.batch_size))
 
 
 def sweep(
@@ -119,7 +130,7 @@ def sweep(
         keep_going: asked before each batch; False stops the sweep, which then returns None.
     """
     tensor = frames_on(next(network.parameters()).device, frames)
-    moments = refine(plain_forward(network), tensor, settings, keep_going=keep_going)
+    moments = refine(engine_forward(network, settings), tensor, settings, keep_going=keep_going)
     return None if moments is None else maps_of(moments)
 
 
@@ -157,8 +168,7 @@ def refine(
         for part in block.in_parts(settings.batch_size):
             if keep_going is not None and not keep_going():
                 return None
-            batches = part.patches(frames).split(settings.batch_size)
-            sums.add(part, torch.cat([torch.softmax(forward(batch).float(), dim=1) for batch in batches]))
+            sums.add(part, forward(part, frames))
     return sums.moments()
 
 

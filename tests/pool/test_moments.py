@@ -12,7 +12,7 @@ from torch import nn
 from pool.errors import SettingsError
 from pool.moments import Moments, MomentSums
 from pool.networks import NetworkSpec, build_network
-from pool.patches import PatchGrid
+from pool.patches import PatchBlock, PatchGrid
 from pool.sweep import Forward, SweepSettings, frames_on, maps_of, plain_forward, refine, sweep
 
 SETTINGS = SweepSettings(patch_px=16, stride_px=2, mask_stride_px=16)
@@ -57,9 +57,9 @@ def test_every_patch_is_computed_once_and_each_step_is_a_sweep_of_its_grid(
 ) -> None:
     n_passes: list[int] = []
 
-    def counting(patches: torch.Tensor) -> torch.Tensor:
-        n_passes.append(len(patches))
-        return plain_forward(network)(patches)
+    def counting(block: PatchBlock, frames: torch.Tensor) -> torch.Tensor:
+        n_passes.append(block.n_patches)
+        return plain_forward(network)(block, frames)
 
     for n_levels, n_patches in ((1, 9), (2, 25), (3, 81), (4, 289)):
         n_passes.clear()
