@@ -69,11 +69,11 @@ def test_prepared_frames_labels_and_pseudonyms(studies: Studies) -> None:
 
 
 def test_the_same_files_give_the_same_set_and_another_salt_other_subjects(studies: Studies) -> None:
-    hashes = []
+    hashes, folder = [], studies(1)
     for name, salt in (("1", "a"), ("2", "a"), ("3", "b")):
-        result = run(studies(), "--salt", salt, "--out", studies().parent / name)
+        result = run(folder, "--salt", salt, "--out", folder.parent / name)
         assert result.exit_code == 0, result.output
-        hashes.append(LabelledSet.open(studies().parent / name).content_sha256())
+        hashes.append(LabelledSet.open(folder.parent / name).content_sha256())
     assert hashes[0] == hashes[1] != hashes[2]
 
 
