@@ -55,6 +55,9 @@ def train(
     resume: Annotated[bool, typer.Option(help="Continue the training that --storage holds.")] = False,
     cpus: Annotated[float, typer.Option(help="CPU cores (and torch threads) of a trial.")] = 1.0,
     gpus: Annotated[float, typer.Option(help="GPUs of a trial; 0.2 lets five trials share one.")] = 0.0,
+    retries: Annotated[
+        int, typer.Option(help="How often a trial that died is taken up again; more on spot nodes.")
+    ] = 2,
     address: Annotated[
         str | None, typer.Option(help="host:port of a Ray cluster; default: RAY_ADDRESS, else a local Ray.")
     ] = None,
@@ -75,7 +78,7 @@ def train(
         }
         settings = chosen_settings(preset, settings_file, changes, {"width": width, "n_poolings": poolings})
         registry_name = RegistryName.parse(register) if register is not None else None
-        resources = Resources(cpus, gpus, address)
+        resources = Resources(cpus, gpus, address, retries)
         started_s = time.monotonic()
         with ExitStack() as stack:
             stopped_code = stack.enter_context(sigterm_as_ctrl_c())
