@@ -16,6 +16,7 @@ from ray import tune as ray_tune
 from pool.manifest import save_weights
 from tune.assemble import CHECKPOINT_MEMBER
 from tune.failures import speak_for_tune
+from tune.full_disk import full_disk_in_words
 from tune.gpu import take_gpu
 from tune.resources import Resources
 from tune.samples import Samples
@@ -67,8 +68,13 @@ def open_training(config: dict[str, Any]) -> SeedTraining:
 
 @contextmanager
 def saved_checkpoint(training: SeedTraining) -> Iterator[ray_tune.Checkpoint]:
-    """The member and all that a resume needs, in a temporary folder, to be reported before it is left."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The member and all that a resume needs, in a temporary folder, to be reported before it is left.
+
+    Raises:
+        OutputError: the disk is full, here or where the report is stored.
+    """
+    subject = f"checkpoint of seed {training.seed}, epoch {training.epoch}"
+    with full_disk_in_words(subject, Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         save_weights(Path(folder), CHECKPOINT_MEMBER, training.weights())
         torch.save(training.state(), Path(folder) / RESUME_NAME)
         yield ray_tune.Checkpoint(folder)
@@ -113,6 +119,7 @@ def run_experiment(
         A result a trial; one that failed more often than `resources.n_retries` has an `error`.
 
     Raises:
+        OutputError: the disk of a local folder is full, so that not even the trials' errors could be stored.
         KeyboardInterrupt: Ctrl-C, once Tune has stored where the trials are.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -143,9 +150,9 @@ def run_experiment(
         )
         tune_config = ray_tune.TuneConfig(scheduler=scheduler)
         tuner = ray_tune.Tuner(limited, param_space=config, tune_config=tune_config, run_config=run_config)
-    with kept_state(folder):
+    with full_disk_in_words("training", folder.local), kept_state(folder):
         grid = tuner.fit()
-    results = [grid[i] for i in range(len(grid))]
+        results = [grid[i] for i in range(len(grid))]
     if any(result.error is None and not (result.metrics or {}).get("done") for result in results):
         raise KeyboardInterrupt  # Tune takes Ctrl-C for an early end; half a training is none
     return results

@@ -64,7 +64,7 @@ def _figure(analysis: StudyAnalysis, truths: list[np.ndarray]) -> Figure:
 
     from pool.figures.overlay import draw_frame, shape_in_words
 
-    figure = Figure(figsize=(3.4 * len(truths), 4.0), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(truths), 4.5), layout="constrained")
     for item, truth, ax in zip(analysis.slices, truths, figure.subplots(1, len(truths), squeeze=False)[0]):
         title = f"{item.name}: Dice {dice(item.mask, truth):.3f}\n{shape_in_words(item)}"
         draw_frame(item, ax).set_title(title, fontsize=10)
