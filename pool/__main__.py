@@ -22,8 +22,9 @@ from pool.member import Pool
 from pool.output import check_writable
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
+from pool.race_settings import RaceSettings
 from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
-from pool.selection import RULES
+from pool.selection import RACE_RULE, SELECTION_RULES
 from pool.sweep import SweepSettings
 
 EXIT_BAD_INPUT = 2
@@ -54,7 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, help="folder for the results: new, empty or an earlier result"
     )
-    command.add_argument("--rule", choices=list(RULES), default="min-u_pp", help="selection rule (default %(default)s)")
+    command.add_argument(
+        "--rule", choices=list(SELECTION_RULES), default="min-u_pp", help="selection rule (default %(default)s)"
+    )
+    command.add_argument(
+        "--audit", action="store_true", help=f"with {RACE_RULE}: sweep all members in full too, and say what it changes"
+    )
     command.add_argument(
         "--threads", type=int, default=1, help="torch threads (default %(default)s, as a shard of the service)"
     )
@@ -71,6 +77,7 @@ def _analyse(options: argparse.Namespace) -> None:
     settings = AnalysisSettings(
         sweep=SweepSettings(batch_size=options.batch_size),
         rule=options.rule,
+        race=RaceSettings(audit=True) if options.audit else None,
         n_threads=options.threads,
         device=device_named(options.device),
     )
@@ -78,7 +85,7 @@ def _analyse(options: argparse.Namespace) -> None:
     pool = Pool.load(options.pool, settings.device)
     study = open_study(options.study)
     check_study_output(study.dicom)
-    with ProgressBar("member sweeps") as bar:
+    with ProgressBar("member sweeps" if settings.race is None else "patch passes") as bar:
         analysis = analyse(study.series, pool, settings, bar)
     files = write_results(analysis, options.out, study.dicom)
     print(summary(analysis))
@@ -99,7 +106,7 @@ def device_named(name: str) -> str:
 
 
 def summary(analysis: StudyAnalysis) -> str:
-    """A line a slice: who was chosen, with which uncertainty, and the shape of the outline."""
+    """A line a slice: who was chosen, with which uncertainty, and the shape of the outline; then what a race did."""
     lines = []
     for item in analysis.slices:
         if item.selection.chosen is None:
@@ -110,6 +117,15 @@ def summary(analysis: StudyAnalysis) -> str:
         lines.append(
             f"{item.name:10s} {item.selection.chosen}  U_pp {score.u_pp:.4f}  {int(item.mask.sum())} px  {shape}"
         )
+    races = [item.race for item in analysis.slices if item.race]
+    if races:
+        n_passes, n_exhaustive = (sum(n) for n in zip(*((race.n_passes, race.n_passes_exhaustive) for race in races)))
+        lines.append(
+            f"{n_passes} patch passes instead of {n_exhaustive}: {n_exhaustive / max(n_passes, 1):.1f} x fewer"
+        )
+        for item, race in zip(analysis.slices, races):
+            if race.audit:
+                lines.append(f"{item.name:10s} audit: {race.audit.in_words()}")
     return "\n".join(lines)
 
 

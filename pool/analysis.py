@@ -2,6 +2,7 @@
 
 prepare_study      -> PreparedSlice a slice
 Member.analyse     -> MemberMaps a member and slice   (here a loop; in the service, shards)
+Member.refine      -> or, in a race, Moments a member, slice and grid
 conclude           -> Selection a slice, maps on the native grid, contours: a StudyAnalysis
 """
 
@@ -16,15 +17,18 @@ import numpy as np
 import torch
 
 from pool import __version__
+from pool.answers import MemberAnswer, MemberFailure, native_mask, score_members
 from pool.contours import MyocardialContours, outline
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
-from pool.selection import RULES, MemberScore, Selection, select
+from pool.race import RaceRecord, SliceRace
+from pool.race_settings import RaceSettings
+from pool.selection import RACE_RULE, SELECTION_RULES, Selection, select
 from pool.series import PerfusionSeries
 from pool.shapes import MYOCARDIUM, Map, Mask
-from pool.sweep import MASK_THRESHOLD, MemberMaps, SweepSettings
+from pool.sweep import MemberMaps, SweepSettings
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class AnalysisSettings:
     """Everything that decides the numbers of an analysis.
 
     Raises:
-        SettingsError: an unknown selection rule.
+        SettingsError: an unknown selection rule, or a race that does not fit the sweep or another rule.
     """
 
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     sweep: SweepSettings = field(default_factory=SweepSettings)
     rule: str = "min-u_pp"
-    """Selection rule, one of `pool.selection.RULES`."""
+    """Selection rule, one of `pool.selection.SELECTION_RULES`."""
+    race: RaceSettings | None = None
+    """How `min-u_pp-race` is run, by default as `RaceSettings` says; None with every other rule."""
     n_threads: int = 1
     """Torch's threads in a sweep. The last bits of a U-map may depend on it, hence it is part of the settings."""
     device: str = "cpu"
@@ -47,22 +53,18 @@ class AnalysisSettings:
     def __post_init__(self) -> None:
         if self.n_threads < 1:
             raise SettingsError("analysis", "n_threads must be at least 1", str(self.n_threads))
-        if self.rule not in RULES:
-            raise SettingsError("selection rule", f"must be one of {', '.join(RULES)}", repr(self.rule))
+        if self.rule not in SELECTION_RULES:
+            raise SettingsError("selection rule", f"must be one of {', '.join(SELECTION_RULES)}", repr(self.rule))
+        if self.rule != RACE_RULE and self.race is not None:
+            raise SettingsError("race", f"is of the rule {RACE_RULE} alone", self.rule)
+        if self.rule == RACE_RULE and self.race is None:
+            object.__setattr__(self, "race", RaceSettings())
+        if self.race is not None:
+            self.race.check_sweep(self.sweep)
 
     def sha256(self) -> str:
         """Hash of the settings; goes into every result."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class MemberFailure:
-    """A member that gave no maps, as a value: a failure is never a lost exception."""
-
-    reason: str
-
-
-MemberAnswer = MemberMaps | MemberFailure
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,8 @@ class SliceAnalysis:
     """Endo- and epicardial contour, native pixels, traced on the prepared grid; None where there is no mask."""
     member_masks: Mapping[str, Mask]
     """Every member's mask, by id; members that failed are absent."""
+    race: RaceRecord | None = None
+    """What the race did; None under every other rule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +126,8 @@ def analyse(
         series: the study.
         pool: all members, on the device of the settings.
         settings: see `AnalysisSettings`.
-        on_progress: called with (sweeps done, sweeps in total) after every member's sweep of a slice.
+        on_progress: called with (sweeps done, sweeps in total) after every member's sweep of a slice; in a race with
+            patch passes, whose total grows as it becomes known who goes on.
 
     Raises:
         StudyError: a study that cannot be analysed, see `pool.errors`.
@@ -137,6 +142,10 @@ def analyse(
         raise SettingsError("pool", f"must be on the device {settings.device}", pool.device_type, "Load it there.")
     torch.set_num_threads(settings.n_threads)
     prepared = prepare(series, settings.preprocess)
+    if settings.race is not None:
+        races = [SliceRace(item, pool.manifest, settings.sweep, settings.race) for item in prepared]
+        _run_races(races, prepared, pool, settings.sweep, on_progress)
+        return conclude_races(series, prepared, races, pool.manifest, settings)
     n_sweeps = len(prepared) * len(pool.members)
     answers: list[dict[str, MemberAnswer]] = []
     for item in prepared:
@@ -147,6 +156,41 @@ def analyse(
             if on_progress is not None:
                 on_progress(sum(map(len, answers)), n_sweeps)
     return conclude(series, prepared, answers, pool.manifest, settings)
+
+
+def _run_races(
+    races: Sequence[SliceRace],
+    prepared: Sequence[PreparedSlice],
+    pool: Pool,
+    sweep: SweepSettings,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    members = {member.entry.id: member for member in pool.members}
+    for item, race in zip(prepared, races, strict=True):
+        while (current := race.next_round()) is not None:
+            for member_id in current.member_ids:
+                moments = members[member_id].refine(item, sweep, current.stride_px, race.start_of(member_id))
+                race.note(member_id, moments or MemberFailure("was stopped"))
+                if on_progress is not None:
+                    on_progress(*race_progress(races))
+
+
+def race_progress(races: Sequence[SliceRace]) -> tuple[int, int]:
+    """Patch passes done, and those that are certain by now, over all slices: (n, n) only when all is done."""
+    return sum(race.n_passes for race in races), sum(race.n_passes_expected for race in races)
+
+
+def conclude_races(
+    series: PerfusionSeries,
+    prepared: Sequence[PreparedSlice],
+    races: Sequence[SliceRace],
+    manifest: PoolManifest,
+    settings: AnalysisSettings,
+) -> StudyAnalysis:
+    """`conclude` for races that have ended, one a slice."""
+    analysis = conclude(series, prepared, [race.answers() for race in races], manifest, settings)
+    slices = tuple(replace(item, race=race.record()) for item, race in zip(analysis.slices, races, strict=True))
+    return replace(analysis, slices=slices)
 
 
 def conclude(
@@ -172,31 +216,16 @@ def conclude(
     return StudyAnalysis(series, manifest, settings, slices)
 
 
-def score_members(answers: Mapping[str, MemberAnswer], manifest: PoolManifest) -> list[MemberScore]:
-    """One score for every member of the manifest, in its order."""
-    scores = []
-    for entry in manifest.members:
-        answer = answers.get(entry.id, MemberFailure("gave no answer"))
-        maps, failure = (None, answer.reason) if isinstance(answer, MemberFailure) else (answer, "")
-        scores.append(MemberScore.from_maps(entry.id, entry.validation_dice, maps, failure))
-    return scores
-
-
 def _conclude_slice(
     prepared: PreparedSlice, answers: Mapping[str, MemberAnswer], manifest: PoolManifest, settings: AnalysisSettings
 ) -> SliceAnalysis:
     way_back = prepared.way_back
     member_masks = {
-        member_id: way_back.to_native(maps.probability[MYOCARDIUM]) >= MASK_THRESHOLD
-        for member_id, maps in sorted(answers.items())
-        if isinstance(maps, MemberMaps)
+        member_id: native_mask(answer, way_back)
+        for member_id, answer in sorted(answers.items())
+        if not isinstance(answer, MemberFailure)
     }
-    scores = [
-        replace(score, ineligible="the mask is empty on the native grid")
-        if not score.ineligible and not member_masks[score.member_id].any()
-        else score
-        for score in score_members(answers, manifest)
-    ]
+    scores = score_members(answers, manifest, settings.sweep.stride_px, member_masks)
     selection = select(scores, settings.rule)
     chosen = answers[selection.chosen] if selection.chosen is not None else None
     if not isinstance(chosen, MemberMaps):

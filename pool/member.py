@@ -11,9 +11,10 @@ from torch import nn
 
 from pool.errors import PoolFolderError, SettingsError
 from pool.manifest import MemberEntry, PoolManifest, load_weights
+from pool.moments import Moments
 from pool.networks import build_network
 from pool.preprocess import PreparedSlice
-from pool.sweep import MemberMaps, SweepSettings, sweep
+from pool.sweep import MemberMaps, SweepSettings, engine_forward, frames_on, refine, sweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +53,32 @@ class Member:
         Raises:
             SettingsError: a slice with another number of frames than the network takes.
         """
+        self._check_frames(prepared)
+        return sweep(self.network, prepared.frames, settings, keep_going)
+
+    def refine(
+        self,
+        prepared: PreparedSlice,
+        settings: SweepSettings,
+        stride_px: int,
+        start: Moments | None,
+        keep_going: Callable[[], bool] | None = None,
+    ) -> Moments | None:
+        """Sweep the patches of a grid that `start` lacks; None only where `keep_going` said stop. See `pool.sweep`.
+
+        Raises:
+            SettingsError: a slice with another number of frames than the network takes.
+        """
+        self._check_frames(prepared)
+        frames = frames_on(next(self.network.parameters()).device, prepared.frames)
+        return refine(engine_forward(self.network, settings), frames, settings, stride_px, start, keep_going)
+
+    def _check_frames(self, prepared: PreparedSlice) -> None:
         n_frames = prepared.frames.shape[0]
         if n_frames != self.entry.network.n_frames:
             raise SettingsError(
                 f"member {self.entry.id}", f"takes {self.entry.network.n_frames} frames", f"a slice with {n_frames}"
             )
-        return sweep(self.network, prepared.frames, settings, keep_going)
 
 
 @dataclass(frozen=True, eq=False)

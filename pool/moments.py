@@ -34,11 +34,11 @@ class Moments:
 
     def variance(self) -> Sums:
         """Squared U-map over the patches of `grid`; 0 where one patch covers."""
-        coverage = torch.from_numpy(self.grid.coverage())
-        mean = torch.from_numpy(self.p_sum) / coverage
-        variance = (torch.from_numpy(self.p2_sum) / coverage - mean**2).clamp(min=0.0)
+        coverage = self.grid.coverage()
+        mean = self.p_sum / coverage
+        variance = np.maximum(self.p2_sum / coverage - mean * mean, 0.0)
         variance[coverage == 1] = 0.0  # one patch cannot disagree with itself; without this, rounding could say it does
-        return variance.numpy()
+        return variance
 
 
 class MomentSums:

@@ -27,7 +27,11 @@ NOT_FOR_DIAGNOSIS = "Research use only. Not for diagnosis."
 
 
 def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
-    """`result.json` as fields: hashes, and per slice who was chosen, from which scores, and what was done to it."""
+    """`result.json` as fields: hashes, and per slice who was chosen, from which scores, and what was done to it.
+
+    A member's `u_pp` is that of a full sweep, or null. One that left a race early has `u_pp_estimate` instead, over the
+    patches of `stride_px` alone.
+    """
     manifest, settings = analysis.manifest, analysis.settings
     return {
         "schema": SCHEMA,
@@ -71,6 +75,8 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
             {
                 "id": score.member_id,
                 "u_pp": score.u_pp,
+                "u_pp_estimate": score.u_pp_estimate,
+                "stride_px": score.stride_px,
                 "u_tot": score.u_tot,
                 "n_myo": score.n_myo,
                 "validation_dice": score.validation_dice,
@@ -79,6 +85,7 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
             }
             for score in item.selection.scores
         ],
+        "race": item.race.to_dict() if item.race else None,
     }
 
 
@@ -111,7 +118,10 @@ def maps_npz(analysis: StudyAnalysis) -> bytes:
 
 
 def members_npz(analysis: StudyAnalysis) -> bytes:
-    """`members.npz`: `ids`, `mask` bool `member slice row col` on the grid of the input; failed members: False."""
+    """`members.npz`: `ids`, `mask` bool `member slice row col` on the grid of the input; failed members: False.
+
+    Masks are final whether or not a member left a race early.
+    """
     ids = [entry.id for entry in analysis.manifest.members]
     empty = np.zeros_like(analysis.slices[0].mask)
     masks = np.stack([[item.member_masks.get(member_id, empty) for item in analysis.slices] for member_id in ids])

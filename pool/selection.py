@@ -30,6 +30,10 @@ class MemberScore:
     """Myocardial pixels of the mask."""
     ineligible: str = ""
     """Why the member cannot be chosen on this slice; empty if it can."""
+    u_pp_estimate: float | None = None
+    """U_pp over a coarser grid, where a race left it at that; never beside `u_pp`, and not to be compared with one."""
+    stride_px: int | None = None
+    """Stride of the patches behind `u_pp` or `u_pp_estimate`; None where there are none, or nobody said."""
 
     @classmethod
     def from_maps(
@@ -38,10 +42,17 @@ class MemberScore:
         """Score of a member's maps, or of its failure to give any (`maps` None, `failure` the reason)."""
         if maps is None:
             return cls(member_id, validation_dice, ineligible=failure or "gave no answer")
+        ineligible = why_ineligible(maps.u_tot, maps.n_myo)
         if not math.isfinite(maps.u_tot):
-            return cls(member_id, validation_dice, n_myo=maps.n_myo, ineligible="the U-map is not finite")
-        ineligible = "" if maps.n_myo else "the mask is empty"
+            return cls(member_id, validation_dice, n_myo=maps.n_myo, ineligible=ineligible)
         return cls(member_id, validation_dice, maps.u_pp, maps.u_tot, maps.n_myo, ineligible)
+
+
+def why_ineligible(u_tot: float, n_myo: int) -> str:
+    """Why a member with these values cannot be chosen; empty if it can."""
+    if not math.isfinite(u_tot):
+        return "the U-map is not finite"
+    return "" if n_myo else "the mask is empty"
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Selection:
 
     @classmethod
     def from_result(cls, fields: Mapping[str, Any], rule: str) -> Selection:
-        """The selection of one slice as `result.json` holds it."""
+        """The selection of one slice as `result.json` holds it; results older than the race do not name strides."""
         scores = tuple(
             MemberScore(
                 row["id"],
@@ -67,6 +78,8 @@ class Selection:
                 row["u_tot"],
                 row["n_myo"],
                 row["ineligible_reason"] or "",
+                row.get("u_pp_estimate"),
+                row.get("stride_px"),
             )
             for row in fields["members"]
         )
@@ -114,11 +127,26 @@ def best_validation(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
     return best.member_id, "best validation Dice of the pool"
 
 
+def least_u_pp_of_finalists(scores: Sequence[MemberScore]) -> tuple[str | None, str]:
+    """How a race ends: the least U_pp of the eligible members that were swept in full; ties by id. See `pool.race`."""
+    finalists = [score for score in scores if not score.ineligible and score.u_pp is not None]
+    if not finalists:
+        return None, f"none of {len(scores)} members is eligible"
+    n_left = sum(not score.ineligible for score in scores) - len(finalists)
+    chosen, _ = min_u_pp(finalists)
+    return chosen, f"least u_pp of {len(finalists)} members swept in full; {n_left} left the race before"
+
+
 RULES: dict[str, Callable[[Sequence[MemberScore]], tuple[str | None, str]]] = {
     "min-u_pp": min_u_pp,
     "min-u_tot": min_u_tot,
     "best-validation": best_validation,
 }
+"""Rules that see every member swept in full."""
+RACE_RULE = "min-u_pp-race"
+"""`min-u_pp` at a fraction of the work: see `pool.race`."""
+SELECTION_RULES = {**RULES, RACE_RULE: least_u_pp_of_finalists}
+"""All that an analysis can follow."""
 
 
 def select(scores: Sequence[MemberScore], rule: str = "min-u_pp") -> Selection:
@@ -127,8 +155,8 @@ def select(scores: Sequence[MemberScore], rule: str = "min-u_pp") -> Selection:
     Raises:
         SettingsError: an unknown rule.
     """
-    if rule not in RULES:
-        raise SettingsError("selection rule", f"must be one of {', '.join(RULES)}", repr(rule))
+    if rule not in SELECTION_RULES:
+        raise SettingsError("selection rule", f"must be one of {', '.join(SELECTION_RULES)}", repr(rule))
     by_id = tuple(sorted(scores, key=lambda score: score.member_id))
-    chosen, reason = RULES[rule](by_id)
+    chosen, reason = SELECTION_RULES[rule](by_id)
     return Selection(rule, chosen, reason, by_id)

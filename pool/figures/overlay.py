@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from pool.analysis import SliceAnalysis, StudyAnalysis
+from pool.selection import MemberScore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 U_MAP_RANGE = (0.0, 0.5)
 """The range a standard deviation of probabilities can have; the same in every figure, so that figures compare."""
-EPI_COLOUR, ENDO_COLOUR = "#ffb000", "#64d2ff"
+EPI_COLOUR, ENDO_COLOUR, OTHERS_COLOUR = "#ffb000", "#64d2ff", "#8a8f98"
 
 
 def peak_frame(item: SliceAnalysis) -> int:
@@ -50,22 +51,42 @@ def draw_uncertainty(item: SliceAnalysis, ax: Axes) -> Axes:
 
 
 def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
-    """U_pp of every member, best first; the chosen one marked, ineligible members named at the end."""
-    scores = sorted(item.selection.scores, key=lambda s: (s.u_pp is None, s.u_pp or 0.0, s.member_id))
+    """U_pp of every member, best first; the chosen one marked, ineligible members counted.
+
+    Members that left a race follow, hollow and with the stride of their estimate: theirs is another quantity.
+    """
+    scores = sorted(item.selection.scores, key=_order)
     n_shown = min(len(scores), 10)
     shown = scores[:n_shown]
-    colours = [EPI_COLOUR if score.member_id == item.selection.chosen else "#8a8f98" for score in shown]
-    ax.barh(range(n_shown), [score.u_pp or 0.0 for score in shown], color=colours)
-    ax.set_yticks(range(n_shown), [score.member_id for score in shown], fontsize=8)
+    colours = [EPI_COLOUR if score.member_id == item.selection.chosen else OTHERS_COLOUR for score in shown]
+    full = [score.u_pp is not None or score.u_pp_estimate is None for score in shown]
+    ax.barh(
+        range(n_shown),
+        [score.u_pp or score.u_pp_estimate or 0.0 for score in shown],
+        color=[colour if swept else "none" for colour, swept in zip(colours, full)],
+        edgecolor=colours,
+    )
+    names = [
+        score.member_id if swept else f"{score.member_id}, stride {score.stride_px}"
+        for score, swept in zip(shown, full)
+    ]
+    ax.set_yticks(range(n_shown), names, fontsize=8)
     ax.invert_yaxis()
     n_ineligible = sum(bool(score.ineligible) for score in scores)
     hidden = f", first {n_shown} of {len(scores)}" if n_shown < len(scores) else ""
-    ax.set_xlabel(f"U_pp{hidden}" + (f", {n_ineligible} ineligible" if n_ineligible else ""), fontsize=8)
+    estimates = "" if all(full) else ", hollow: estimate"
+    ax.set_xlabel(f"U_pp{estimates}{hidden}" + (f", {n_ineligible} ineligible" if n_ineligible else ""), fontsize=8)
     ax.tick_params(axis="x", labelsize=8)
     ax.locator_params(axis="x", nbins=4)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return ax
+
+
+def _order(score: MemberScore) -> tuple[bool, bool, int, float, str]:
+    """Swept in full first, then the further a race took a member the earlier."""
+    value = score.u_pp if score.u_pp is not None else score.u_pp_estimate
+    return value is None, score.u_pp is None, score.stride_px or 0, value or 0.0, score.member_id
 
 
 def overlay_figure(analysis: StudyAnalysis) -> Figure:

@@ -39,7 +39,9 @@ def test_no_eligible_member_is_an_answer_with_a_reason() -> None:
 
 
 def test_unknown_rules_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="must be one of min-u_pp, min-u_tot, best-validation; found 'max'"):
+    with pytest.raises(
+        SettingsError, match="must be one of min-u_pp, min-u_tot, best-validation, min-u_pp-race; found 'max'"
+    ):
         select(SCORES, "max")
 
 
