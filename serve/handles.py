@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from pool.analysis import MemberAnswer
+from pool.answers import MemberAnswer, MemberFailure
+from pool.moments import Moments
 from pool.sweep import SweepSettings
-from serve.selector import ShardFailedError
+from serve.fan_out import ShardFailedError, Stream
 
 
 class ShardHandle:
-    """A shard deployment as a `serve.selector.Shard`."""
+    """A shard deployment as a `serve.fan_out.Shard`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle, self._stream = handle, handle.options(stream=True)
@@ -23,23 +25,36 @@ class ShardHandle:
     async def ask(
         self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
     ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
-        """See `serve.selector.Shard.ask`; `reference` is a Ray ObjectRef, top-level so that it arrives as a slice."""
-        response: Any = self._stream.analyse.remote(reference, settings, member_ids)
-        try:
-            async for member_id, answer in response:
+        """See `serve.fan_out.Shard.ask`; `reference` is a Ray ObjectRef, top-level so that it arrives as a slice."""
+        async with aclosing(_answers(self._stream.analyse.remote(reference, settings, member_ids))) as stream:
+            async for member_id, answer in stream:
                 yield member_id, answer
-        except RayActorError as error:
-            raise ShardFailedError("the shard died") from error
-        except BackPressureError as error:
-            raise ShardFailedError("the shard's queue is full") from error
-        except DeploymentUnavailableError as error:
-            raise ShardFailedError("the shard could not be started") from error
-        finally:
-            response.cancel()  # without it, a shard goes on for a caller that has stopped listening
+
+    async def refine(
+        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+    ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
+        """See `serve.fan_out.Shard.refine`; `reference` as in `ask`."""
+        async with aclosing(_answers(self._stream.refine.remote(reference, settings, stride_px, starts))) as stream:
+            async for member_id, answer in stream:
+                yield member_id, answer
 
     async def loaded(self) -> tuple[str, ...]:
-        """See `serve.selector.Shard.loaded`."""
+        """See `serve.fan_out.Shard.loaded`."""
         return tuple(await self._handle.loaded.remote())
+
+
+async def _answers(response: Any) -> Stream:
+    try:
+        async for member_id, answer in response:
+            yield member_id, answer
+    except RayActorError as error:
+        raise ShardFailedError("the shard died") from error
+    except BackPressureError as error:
+        raise ShardFailedError("the shard's queue is full") from error
+    except DeploymentUnavailableError as error:
+        raise ShardFailedError("the shard could not be started") from error
+    finally:
+        response.cancel()  # without it, a shard goes on for a caller that has stopped listening
 
 
 class RunnerHandle:

@@ -6,21 +6,26 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from pool.analysis import MemberAnswer, MemberFailure
+from pool.answers import MemberAnswer, MemberFailure
 from pool.errors import PoolError, PoolFolderError
 from pool.manifest import PoolManifest
 from pool.member import Member, Pool
+from pool.moments import Moments
 from pool.preprocess import PreparedSlice
-from pool.sweep import SweepSettings
+from pool.sweep import MemberMaps, SweepSettings
 
 _log = logging.getLogger(__name__)
+
+KeepGoing = Callable[[], bool]
 
 
 def members_of_shard(manifest: PoolManifest, shard: int, n_shards: int) -> tuple[str, ...]:
@@ -97,20 +102,61 @@ class ShardWorker:
             settings: of the sweep.
             member_ids: whom to ask, in this order.
         """
+
+        def work(member: Member, own: PreparedSlice, keep_going: KeepGoing) -> MemberMaps | None:
+            return member.analyse(own, settings, keep_going)
+
+        async with aclosing(self._each(prepared, member_ids, work)) as answers:
+            async for member_id, answer in answers:
+                yield member_id, answer
+
+    async def refine(
+        self,
+        prepared: PreparedSlice,
+        settings: SweepSettings,
+        stride_px: int,
+        starts: Mapping[str, Moments | None],
+    ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
+        """As `analyse`, for one grid of a race: see `serve.fan_out.Shard.refine`.
+
+        Args:
+            prepared: the slice.
+            settings: of the sweep.
+            stride_px: of the grid.
+            starts: whom to ask, in this order, and what each goes on from.
+        """
+
+        def work(member: Member, own: PreparedSlice, keep_going: KeepGoing) -> Moments | None:
+            return member.refine(own, settings, stride_px, starts[member.entry.id], keep_going)
+
+        async with aclosing(self._each(prepared, tuple(starts), work)) as answers:
+            async for member_id, answer in answers:
+                yield member_id, answer
+
+    async def _each(
+        self,
+        prepared: PreparedSlice,
+        member_ids: Sequence[str],
+        work: Callable[[Member, PreparedSlice, KeepGoing], Any],
+    ) -> AsyncGenerator[tuple[str, Any], None]:
         # Arrays from the object store are read-only, which torch cannot express.
         own = replace(prepared, frames=prepared.frames.copy())
         stopped = threading.Event()
         loop = asyncio.get_running_loop()
         try:
             for member_id in member_ids:
-                answer = await loop.run_in_executor(self._executor, self._answer, member_id, own, settings, stopped)
+                answer = await loop.run_in_executor(self._executor, self._answer, member_id, own, work, stopped)
                 yield member_id, answer
         finally:
             stopped.set()
 
     def _answer(
-        self, member_id: str, prepared: PreparedSlice, settings: SweepSettings, stopped: threading.Event
-    ) -> MemberAnswer:
+        self,
+        member_id: str,
+        prepared: PreparedSlice,
+        work: Callable[[Member, PreparedSlice, KeepGoing], Any],
+        stopped: threading.Event,
+    ) -> Any:
         def keep_going() -> bool:
             self._last_sign_s = time.monotonic()
             return not stopped.is_set()
@@ -118,7 +164,7 @@ class ShardWorker:
         if not keep_going():
             return MemberFailure("was stopped")
         try:
-            return self._members[member_id].analyse(prepared, settings, keep_going) or MemberFailure("was stopped")
+            return work(self._members[member_id], prepared, keep_going) or MemberFailure("was stopped")
         except PoolError as error:
             return MemberFailure(str(error))
         except Exception as error:

@@ -38,7 +38,7 @@ class StudyRecord:
     n_sweeps: int
     """Slices x members: the work in total."""
     n_sweeps_done: int = 0
-    """Sweeps answered so far, failures included."""
+    """Sweeps answered so far, failures included; in a race, which share of `n_sweeps` its patch passes have come to."""
     n_attempts: int = 0
     """How often work on it was begun; more than once only after a restart."""
     reason: str = ""

@@ -34,7 +34,7 @@ class StudyView(BaseModel):
     state: StudyState = Field(description="received, running, done, failed or cancelled.")
     created_at: str = Field(description="When it was accepted, ISO 8601, UTC.")
     n_sweeps: int = Field(description="Slices x members: the work in total.")
-    n_sweeps_done: int = Field(description="Sweeps answered so far.")
+    n_sweeps_done: int = Field(description="Sweeps answered so far; in a race, that share of its patch passes.")
     reason: str = Field(description="Why it failed; empty otherwise.")
     results: list[str] = Field(description="Names of its result files, once done.")
     links: dict[str, str] = Field(description="Paths of the study itself and, once done, of its results by name.")

@@ -4,50 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from pool.analysis import AnalysisSettings, MemberAnswer, MemberFailure, StudyAnalysis, conclude
+from pool.analysis import AnalysisSettings, StudyAnalysis, conclude, conclude_races, race_progress
+from pool.answers import MemberAnswer, MemberFailure
 from pool.manifest import PoolManifest
+from pool.moments import Moments
 from pool.preprocess import PreparedSlice
+from pool.race import RaceRound, SliceRace
+from pool.race_settings import RaceSettings
 from pool.series import PerfusionSeries
-from pool.sweep import MemberMaps, SweepSettings
+from serve.answer_checks import checked_maps, checked_moments
 from serve.errors import TooFewMembersError
+from serve.fan_out import Shard, Stream, ask_shards
 from serve.members import members_of_shard
 
 _log = logging.getLogger(__name__)
-
-N_ATTEMPTS = 2
-"""A shard that fails is asked once more, about the members that have not answered."""
-
-
-class ShardFailedError(Exception):
-    """A shard as a whole gave no (further) answers; the text is the reason, fit for a result."""
-
-
-class Shard(Protocol):
-    """Some members of the pool, wherever they are."""
-
-    def ask(
-        self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
-    ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
-        """Answers of the given members about a slice, as they come.
-
-        Args:
-            reference: what `put` returned for the slice.
-            settings: of the sweep.
-            member_ids: whom to ask.
-
-        Raises:
-            ShardFailedError: it died, is full, ...
-        """
-        ...
-
-    async def loaded(self) -> tuple[str, ...]:
-        """Ids of the members it has loaded and verified."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +29,7 @@ class SelectorLimits:
     """How long and how much at once."""
 
     slice_deadline_s: float
-    """Longest wait for all answers about one slice [s], from the moment it is sent out."""
+    """Longest wait for all answers about one slice [s], from the moment it is sent out; in a race, of one round."""
     readiness_deadline_s: float
     """Longest wait for a shard to say what it holds [s]."""
     slices_in_flight: int
@@ -107,6 +81,8 @@ class Selector:
         Raises:
             TooFewMembersError: a slice with answers of fewer than `least_members` members.
         """
+        if self._settings.race is not None:
+            return await self._race(series, prepared, self._settings.race, on_progress)
         n_sweeps = len(prepared) * self._manifest.n_members
         answers: list[dict[str, MemberAnswer]] = [{} for _ in prepared]
 
@@ -121,64 +97,77 @@ class Selector:
             self._refuse_too_few(item, own)
         return await asyncio.to_thread(conclude, series, prepared, answers, self._manifest, self._settings)
 
+    async def _race(
+        self,
+        series: PerfusionSeries,
+        prepared: Sequence[PreparedSlice],
+        settings: RaceSettings,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> StudyAnalysis:
+        """A race a slice, members of all shards against each other; progress is the share of patch passes."""
+        races = [SliceRace(item, self._manifest, self._settings.sweep, settings) for item in prepared]
+        n_sweeps = len(prepared) * self._manifest.n_members
+        most_done = 0
+
+        def count() -> None:
+            nonlocal most_done
+            n_passes, n_expected = race_progress(races)
+            most_done = max(most_done, n_sweeps * n_passes // max(n_expected, 1))
+            if on_progress is not None:
+                on_progress(most_done, n_sweeps)
+
+        async with asyncio.TaskGroup() as slices:
+            for item, race in zip(prepared, races, strict=True):
+                slices.create_task(self._run_race(item, race, count))
+        for item, race in zip(prepared, races, strict=True):
+            self._refuse_too_few(item, race.answers())
+        return await asyncio.to_thread(conclude_races, series, prepared, races, self._manifest, self._settings)
+
     async def _ask_all(
         self, prepared: PreparedSlice, answers: dict[str, MemberAnswer], count: Callable[[], None]
     ) -> None:
-        async with self._in_flight:
-            reference = await asyncio.to_thread(self._put, prepared)
-            deadline = asyncio.get_running_loop().time() + self._limits.slice_deadline_s
-            async with asyncio.TaskGroup() as shards:
-                for k in range(len(self._shards)):
-                    shards.create_task(self._ask_shard(k, reference, prepared, deadline, answers, count))
-
-    async def _ask_shard(
-        self,
-        k: int,
-        reference: Any,
-        prepared: PreparedSlice,
-        deadline: float,
-        answers: dict[str, MemberAnswer],
-        count: Callable[[], None],
-    ) -> None:
-        """Fill in an answer for every member of shard k; never raises but when cancelled."""
-        missing = list(members_of_shard(self._manifest, k, len(self._shards)))
-
         def note(member_id: str, answer: MemberAnswer) -> None:
-            if member_id not in missing:
-                raise ShardFailedError("the shard answered for a member it was not asked about")
-            missing.remove(member_id)
-            answers[member_id] = _checked(answer, prepared)
+            answers[member_id] = checked_maps(answer, prepared)
             count()
 
-        reason = ""
-        try:
-            async with asyncio.timeout_at(deadline):
-                for _ in range(N_ATTEMPTS):
-                    reason = await self._listen(k, reference, tuple(missing), note)
-                    if not missing:
-                        return
-                    _log.warning("shard %d: %s; %d members missing", k, reason, len(missing))
-        except TimeoutError:
-            reason = f"no answer within {self._limits.slice_deadline_s:g} s"
-        for member_id in tuple(missing):
-            note(member_id, MemberFailure(reason))
+        async with self._in_flight:
+            reference = await asyncio.to_thread(self._put, prepared)
+            await ask_shards(
+                self._shards,
+                self._dealt(),
+                lambda shard, member_ids: shard.ask(reference, self._settings.sweep, member_ids),
+                note,
+                self._limits.slice_deadline_s,
+            )
 
-    async def _listen(
-        self, k: int, reference: Any, member_ids: tuple[str, ...], note: Callable[[str, MemberAnswer], None]
-    ) -> str:
-        """Note what shard k answers; returns why it stopped, as the reason of those that are missing then."""
-        try:
-            async with aclosing(self._shards[k].ask(reference, self._settings.sweep, member_ids)) as stream:
-                async for member_id, answer in stream:
-                    note(member_id, answer)
-        except ShardFailedError as error:
-            return str(error)
-        except Exception as error:
-            _log.exception("shard %d failed", k)
-            return f"the shard raised {type(error).__name__}"
-        return "the shard ended without an answer"
+    async def _run_race(self, prepared: PreparedSlice, race: SliceRace, count: Callable[[], None]) -> None:
+        async with self._in_flight:
+            reference = await asyncio.to_thread(self._put, prepared)
+            while (current := race.next_round()) is not None:
+                await self._run_round(reference, prepared, race, current, count)
 
-    def _refuse_too_few(self, prepared: PreparedSlice, answers: dict[str, MemberAnswer]) -> None:
+    async def _run_round(
+        self, reference: Any, prepared: PreparedSlice, race: SliceRace, current: RaceRound, count: Callable[[], None]
+    ) -> None:
+        def ask(shard: Shard, member_ids: tuple[str, ...]) -> Stream:
+            starts = {member_id: race.start_of(member_id) for member_id in member_ids}
+            return shard.refine(reference, self._settings.sweep, current.stride_px, starts)
+
+        def note(member_id: str, answer: Moments | MemberFailure) -> None:
+            race.note(member_id, checked_moments(answer, prepared, self._settings.sweep, current.stride_px))
+            count()
+
+        deadline_s = self._limits.slice_deadline_s
+        await ask_shards(self._shards, self._dealt(current.member_ids), ask, note, deadline_s)
+
+    def _dealt(self, member_ids: Collection[str] | None = None) -> list[list[str]]:
+        """Members by the shard that holds them: all, or those given."""
+        return [
+            [i for i in members_of_shard(self._manifest, k, len(self._shards)) if member_ids is None or i in member_ids]
+            for k in range(len(self._shards))
+        ]
+
+    def _refuse_too_few(self, prepared: PreparedSlice, answers: Mapping[str, MemberAnswer]) -> None:
         failures = {key: answer.reason for key, answer in sorted(answers.items()) if isinstance(answer, MemberFailure)}
         n_answers = len(answers) - len(failures)
         if n_answers < self._limits.least_members:
@@ -201,20 +190,3 @@ class Selector:
             _log.warning("shard %d is not ready: %s", k, type(error).__name__)
             return f"shard {k} is not there"
         return "" if found == expected else f"shard {k} holds other members than the manifest deals to it"
-
-
-def _checked(answer: MemberAnswer, prepared: PreparedSlice) -> MemberAnswer:
-    """The answer, or a failure where its maps do not fit the slice."""
-    if isinstance(answer, MemberFailure):
-        return answer
-    if not isinstance(answer, MemberMaps):
-        return MemberFailure(f"answered with {type(answer).__name__} instead of maps")
-    image = prepared.frames.shape[1:]
-    for name, shape in (
-        ("mask", answer.mask.shape),
-        ("uncertainty", answer.uncertainty.shape),
-        ("probability", answer.probability.shape[1:]),
-    ):
-        if shape != image:
-            return MemberFailure(f"answered with a {name} of shape {shape} for a slice of {image}")
-    return answer

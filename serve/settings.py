@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pool.analysis import AnalysisSettings
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
+from pool.race_settings import RaceSettings
+from pool.selection import RACE_RULE
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -45,12 +47,17 @@ class ServiceSettings(BaseSettings):
     gpus_per_shard: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="GPUs reserved for a shard, or a part."
     )
-    rule: str = Field(default="min-u_pp", description="Selection rule, see pool.selection.RULES.")
+    rule: str = Field(default="min-u_pp", description="Selection rule, see pool.selection.SELECTION_RULES.")
+    race_audit: bool = Field(
+        default=False,
+        description="With rule min-u_pp-race: sweep all members in full too, and record what that would have chosen.",
+    )
     least_members: int | None = Field(
         default=None, ge=1, description="Fewest members whose answers make a result; default: all of the pool."
     )
     slice_deadline_s: Seconds = Field(
-        default=1800.0, description="Longest wait for all shards' answers on one slice [s], one retry included."
+        default=1800.0,
+        description="Longest wait for all answers on one slice, or one round of its race [s], one retry included.",
     )
     stall_deadline_s: Seconds = Field(
         default=300.0, description="A shard whose sweep makes no progress for so long is replaced [s]."
@@ -89,6 +96,13 @@ class ServiceSettings(BaseSettings):
             raise ValueError(error.rule) from error
         return rule
 
+    @field_validator("race_audit")
+    @classmethod
+    def _of_a_race(cls, race_audit: bool, others: ValidationInfo) -> bool:
+        if race_audit and others.data.get("rule") != RACE_RULE:
+            raise ValueError(f"is of the rule {RACE_RULE} alone")
+        return race_audit
+
     @field_validator("host")
     @classmethod
     def _loopback(cls, host: str) -> str:
@@ -119,7 +133,8 @@ class ServiceSettings(BaseSettings):
     @property
     def analysis(self) -> AnalysisSettings:
         """What decides the numbers."""
-        return AnalysisSettings(rule=self.rule, n_threads=self.threads_per_shard, device=self.device)
+        race = RaceSettings(audit=True) if self.race_audit else None
+        return AnalysisSettings(rule=self.rule, race=race, n_threads=self.threads_per_shard, device=self.device)
 
     @property
     def max_upload_bytes(self) -> int:

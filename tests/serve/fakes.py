@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pool.analysis import AnalysisSettings, MemberAnswer
+from pool.analysis import AnalysisSettings
+from pool.answers import MemberAnswer, MemberFailure
 from pool.manifest import MemberEntry, PoolManifest
+from pool.moments import Moments
 from pool.networks import NetworkSpec
 from pool.preprocess import PreparedSlice, WayBack
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
 from serve.selector import Selector, SelectorLimits
+from tests.pool.races import U_PP, moments_of
 
 IMAGE_PX = 16
 Answer = Callable[[str], MemberAnswer]
@@ -95,8 +98,40 @@ class FakeShard:
             self.n_at_once -= 1
             self.n_closed += 1
 
+    async def refine(
+        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+    ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
+        raise NotImplementedError  # see RacingShard
+        yield
+
     async def loaded(self) -> tuple[str, ...]:
         return self.loads
+
+
+class RacingShard(FakeShard):
+    """Answers rounds of a race with made-up moments.
+
+    Args:
+        u_pp: by member and stride.
+        failures: raised in the first round after `ends_after` answers, in the second, ...
+    """
+
+    def __init__(self, u_pp: U_PP, failures: Sequence[Exception | None] = (), ends_after: int = 0) -> None:
+        super().__init__(failures=failures, ends_after=ends_after)
+        self.u_pp = u_pp
+        self.rounds: list[tuple[int, dict[str, int | None]]] = []
+        """Stride of each round, and for each member the stride of what it goes on from."""
+
+    async def refine(
+        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+    ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
+        self.rounds.append((stride_px, {key: start and start.grid.stride_px for key, start in starts.items()}))
+        failure = self.failures.pop(0) if self.failures else None
+        for n_answers, member_id in enumerate(starts):
+            await asyncio.sleep(0)
+            if failure is not None and n_answers >= self.ends_after:
+                raise failure
+            yield member_id, moments_of(self.u_pp[member_id][stride_px], stride_px)
 
 
 class HangingShard(FakeShard):
@@ -124,7 +159,8 @@ def selector_of(
     put: Callable[[PreparedSlice], Any] = lambda prepared: prepared.name,
     slice_deadline_s: float = 20.0,
     slices_in_flight: int = 2,
+    settings: AnalysisSettings | None = None,
 ) -> Selector:
     """A selector over fake shards."""
     limits = SelectorLimits(slice_deadline_s, 0.05, slices_in_flight, least_members or n_members)
-    return Selector(manifest_of(n_members), shards, AnalysisSettings(), limits, put)
+    return Selector(manifest_of(n_members), shards, settings or AnalysisSettings(), limits, put)

@@ -12,8 +12,9 @@ from pool.analysis import AnalysisSettings, MemberAnswer, MemberFailure, StudyAn
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
+from serve.fan_out import ShardFailedError
 from serve.members import members_of_shard
-from serve.selector import Selector, ShardFailedError
+from serve.selector import Selector
 from tests.serve.fakes import (
     FakeShard,
     HangingShard,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pool.errors import SettingsError
+from pool.race_settings import RaceSettings
 from serve.settings import ServiceSettings
 from tests.serve.fakes import manifest_of
 
@@ -22,7 +23,7 @@ from tests.serve.fakes import manifest_of
             {"slice_deadline_s": float("nan")},
             "service setting slice_deadline_s: input should be a finite number; found nan.",
         ),
-        ({"rule": "best"}, "rule: must be one of min-u_pp, min-u_tot, best-validation; found 'best'."),
+        ({"rule": "best"}, "rule: must be one of min-u_pp, min-u_tot, best-validation, min-u_pp-race; found 'best'."),
         ({"host": "0.0.0.0"}, "host: must be a loopback address, because the service has no access control of its own"),
         ({"host": "example.org"}, "host: must be a loopback address"),
         ({"colour": "red"}, "service setting colour: extra inputs are not permitted; found 'red'."),
@@ -88,3 +89,11 @@ def test_what_the_cluster_cannot_hold_is_refused(
         SettingsError, match=r"shards of .* must fit into the cluster; found .* [CG]PU\. Lower n_shards or"
     ):
         settings.check_cluster(resources)
+
+
+def test_an_audit_is_of_the_race_alone(tmp_path: Path) -> None:
+    settings = ServiceSettings(pool_dir=tmp_path, rule="min-u_pp-race", race_audit=True)
+    assert settings.analysis.race == RaceSettings(audit=True)
+    assert ServiceSettings(pool_dir=tmp_path, rule="min-u_pp-race").analysis.race == RaceSettings()
+    with pytest.raises(SettingsError, match="setting race_audit: is of the rule min-u_pp-race alone; found True"):
+        ServiceSettings(pool_dir=tmp_path, race_audit=True)

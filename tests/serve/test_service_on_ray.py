@@ -12,13 +12,15 @@ import httpx
 import pytest
 import torch
 
-from pool.analysis import StudyAnalysis, analyse
+from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
 from pool.errors import SettingsError
 from pool.inputs import open_study
 from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.preprocess import prepare
+from pool.race_settings import RaceLevel, RaceSettings
 from pool.results import maps_npz, members_npz, result_json
+from pool.sweep import SweepSettings
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError
 from serve.local import APPLICATION_NAME, free_port, running_service
@@ -71,7 +73,7 @@ def test_the_service_returns_the_bytes_of_one_process(
         assert (tmp_path / "out" / name).read_bytes() == as_bytes(expected), name
 
 
-def selector_from_here(settings: ServiceSettings, put: Any) -> Selector:
+def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSettings | None = None) -> Selector:
     """A selector in this process over the real shards."""
     from ray import serve as ray_serve
 
@@ -81,7 +83,7 @@ def selector_from_here(settings: ServiceSettings, put: Any) -> Selector:
     handles = [ray_serve.get_deployment_handle(shard_name(k), APPLICATION_NAME) for k in range(settings.n_shards)]
     limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
     manifest = PoolManifest.load(settings.pool_dir)
-    return Selector(manifest, [ShardHandle(handle) for handle in handles], settings.analysis, limits, put)
+    return Selector(manifest, [ShardHandle(handle) for handle in handles], analysis or settings.analysis, limits, put)
 
 
 def test_a_slice_enters_the_object_store_once_and_a_dead_shard_is_asked_again(
@@ -113,6 +115,23 @@ def test_a_slice_enters_the_object_store_once_and_a_dead_shard_is_asked_again(
     assert killed == ["shard-00"]
     assert result_json(found) == result_json(expected)
     assert maps_npz(found) == maps_npz(expected)
+
+
+def test_a_race_over_shards_gives_the_bytes_of_one_process(url: str, settings: ServiceSettings, folder: Path) -> None:
+    import ray
+
+    racing = AnalysisSettings(
+        sweep=SweepSettings(stride_px=8), rule="min-u_pp-race", race=RaceSettings((RaceLevel(16, 0.05),))
+    )
+    study = open_study(folder / "study.npz")
+    before = torch.get_num_threads()
+    expected = analyse(study.series, Pool.load(folder / "pool"), racing)
+    torch.set_num_threads(before)
+    selector = selector_from_here(settings, ray.put, racing)
+    found = asyncio.run(selector.analyse(study.series, prepare(study.series)))
+    assert {score.stride_px for item in found.slices for score in item.selection.scores} == {8, 16}
+    for as_bytes in (result_json, maps_npz, members_npz):
+        assert as_bytes(found) == as_bytes(expected)
 
 
 def test_refusals_reach_the_client_in_words(url: str, tmp_path: Path) -> None:

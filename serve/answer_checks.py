@@ -1,0 +1,49 @@
+"""Answers as they come from a shard: a wrong one is a failure of its member, before it is taken for a result."""
+
+from __future__ import annotations
+
+from pool.answers import MemberAnswer, MemberFailure
+from pool.moments import Moments
+from pool.patches import PatchGrid
+from pool.preprocess import PreparedSlice
+from pool.sweep import MemberMaps, SweepSettings
+
+
+def checked_maps(answer: MemberAnswer, prepared: PreparedSlice) -> MemberAnswer:
+    """The answer, or a failure where its maps do not fit the slice."""
+    if isinstance(answer, MemberFailure):
+        return answer
+    if not isinstance(answer, MemberMaps):
+        return MemberFailure(f"answered with {type(answer).__name__} instead of maps")
+    shapes = {
+        "mask": answer.mask.shape,
+        "uncertainty": answer.uncertainty.shape,
+        "probability": answer.probability.shape[1:],
+    }
+    return _misfit(shapes, prepared) or answer
+
+
+def checked_moments(
+    answer: Moments | MemberFailure, prepared: PreparedSlice, sweep: SweepSettings, stride_px: int
+) -> Moments | MemberFailure:
+    """The answer, or a failure where its sums are not those of the grid that was asked for."""
+    if isinstance(answer, MemberFailure):
+        return answer
+    if not isinstance(answer, Moments):
+        return MemberFailure(f"answered with {type(answer).__name__} instead of moments")
+    if answer.grid != PatchGrid(prepared.frames.shape[1], sweep.patch_px, stride_px):
+        return MemberFailure(f"answered with moments of stride {answer.grid.stride_px} instead of {stride_px}")
+    shapes = {
+        "sum": answer.p_sum.shape,
+        "sum of squares": answer.p2_sum.shape,
+        "probability": answer.probability.shape[1:],
+    }
+    return _misfit(shapes, prepared) or answer
+
+
+def _misfit(shapes: dict[str, tuple[int, ...]], prepared: PreparedSlice) -> MemberFailure | None:
+    image = prepared.frames.shape[1:]
+    for name, shape in shapes.items():
+        if shape != image:
+            return MemberFailure(f"answered with a {name} of shape {shape} for a slice of {image}")
+    return None
