@@ -46,8 +46,9 @@ real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's p
 transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hour, report Dice on real slices
 	$(PY) -m deploy.transfer_check --data $(REAL_DATA) --out transfer-check
 
-bench: $(INSTALLED)  ## phantom slices a second on this machine
+bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
+	$(PY) -m pool bench --threads 2 --out benchmarks
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000

@@ -1,4 +1,4 @@
-"""One machine: `python -m pool analyse STUDY --pool DIR --out DIR`, `python -m pool phantom --out DIR`.
+"""One machine: `python -m pool analyse STUDY --pool DIR --out DIR`, `python -m pool phantom --out DIR`, `... bench`.
 
 argparse and the standard error stream instead of typer and rich, because this module must import where only torch,
 numpy, scipy and safetensors are installed.
@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from pool import __version__
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
-from pool.errors import PoolError, SettingsError
+from pool.bench.command import add_command as add_bench_command
+from pool.engine.machine import device_named
+from pool.engine.settings import DTYPES
+from pool.errors import PoolError
 from pool.figures.overlay import shape_in_words
 from pool.inputs import open_study
 from pool.member import Pool
@@ -67,15 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--batch-size", type=int, default=SweepSettings().batch_size, help="patches in one forward pass"
     )
+    command.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="of the convolutions; others may choose other members"
+    )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     command.set_defaults(run=_analyse)
     add_phantom_command(commands)
+    add_bench_command(commands)
     return parser
 
 
 def _analyse(options: argparse.Namespace) -> None:
     settings = AnalysisSettings(
-        sweep=SweepSettings(batch_size=options.batch_size),
+        sweep=SweepSettings(batch_size=options.batch_size, dtype=options.dtype),
         rule=options.rule,
         race=RaceSettings(audit=True) if options.audit else None,
         n_threads=options.threads,
@@ -90,19 +95,6 @@ def _analyse(options: argparse.Namespace) -> None:
     files = write_results(analysis, options.out, study.dicom)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
-
-
-def device_named(name: str) -> str:
-    """The device if torch can use it here.
-
-    Raises:
-        SettingsError: an unknown or unavailable device.
-    """
-    try:
-        torch.zeros(1, device=name).item()
-    except Exception as error:  # torch raises a different one for every device it does not have
-        raise SettingsError("--device", "must be a device torch can use here", repr(name), "Try cpu.") from error
-    return name
 
 
 def summary(analysis: StudyAnalysis) -> str:

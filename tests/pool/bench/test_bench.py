@@ -1,0 +1,153 @@
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pool.bench import command, contenders, dtypes, speed
+from pool.bench.dtypes import compare_dtypes
+from pool.bench.timing import Times, alternate, paired_ratio
+from pool.engine import EngineSettings
+from pool.errors import SettingsError
+from pool.manifest import MemberEntry, PoolManifest
+from pool.member import Member, Pool
+from pool.networks import NetworkSpec, build_network
+from pool.sweep import SweepSettings
+from tests.samples import tiny_pool
+
+SMALL = NetworkSpec(width=4, n_poolings=2, n_frames=30)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """The command with a small network; the cache and torch's threads are left alone."""
+    monkeypatch.setitem(command.NETWORKS, "compact", SMALL)
+    monkeypatch.setattr(speed, "PRODUCT_SIZE", 64)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    parser = argparse.ArgumentParser()
+    command.add_command(parser.add_subparsers())
+
+    def run(*words: str) -> None:
+        options = parser.parse_args(["bench", "--threads", str(torch.get_num_threads()), *words])
+        options.run(options)
+
+    return run
+
+
+def test_speed_is_measured_in_pairs_and_everyone_finds_the_same(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda _: None)
+    bench("--rows", "2", "--rounds", "2", "--bfloat16", "--batch-size", "11", "--out", str(tmp_path / "out"))
+    shown = capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "sweep-compact-cpu.json").read_text())
+    assert found["n_patches"] == 66
+    assert found["engine"]["batch_size"] == 11
+    assert found["machine"]["torch_version"] == torch.__version__
+    by_name = {item["name"]: item for item in found["contenders"]}
+    for name in ("plain sweep", "engine, float32", "engine, float32, no sharing", "matrix product, float32"):
+        assert name in shown
+        assert len(by_name[name]["wall_s"]) == 2
+    exact = [item for name, item in by_name.items() if "bfloat16" not in name and "matrix" not in name]
+    assert all(item["largest_difference"] < 1e-5 for item in exact)
+    assert 1e-5 < by_name["engine, bfloat16"]["largest_difference"] < 0.1
+    assert found["times_faster_than_best_of_monai"] == {}
+    assert not (tmp_path / "cache").exists()  # a batch size was given: nothing to calibrate
+
+
+def test_monai_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("monai")
+    monkeypatch.setattr(contenders, "MONAI_BATCHES", (33,))
+    network, frames, block = build_network(SMALL, torch.Generator().manual_seed(1)), noise(), contenders.patch_block(2)
+    expected = contenders.engine(network.eval(), frames, block, EngineSettings())()
+    inferers = contenders.monai_inferers(network, frames, block)
+    assert list(inferers) == ["MONAI default, batch 33", "MONAI channels last, batch 33"]
+    for infer in inferers.values():
+        assert (infer() - expected).abs().max() < 1e-5
+
+
+def noise() -> torch.Tensor:
+    return torch.rand(128, 128, 30, generator=torch.Generator().manual_seed(2)).permute(2, 0, 1)
+
+
+def test_a_run_without_a_batch_size_calibrates_unless_told_not_to(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda _: None)
+    bench("--rows", "1", "--rounds", "1", "--no-calibrate")
+    assert not (tmp_path / "cache").exists()
+    assert "MONAI" not in capsys.readouterr().out
+    bench("--rows", "1", "--rounds", "1")
+    (path,) = (tmp_path / "cache" / "perfusion-pool").iterdir()
+    assert f"batch {json.loads(path.read_text())['batch_size']}," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rows", "34"], "bench: --rows must be from 1 to 33; found 34."),
+        (["--rounds", "0"], "bench: --rounds must be from 1 to 1000000; found 0."),
+        (["--device", "cuda:77"], "--device: must be a device torch can use here; found 'cuda:77'. Try cpu."),
+        (["--dtype-check", "1"], "bench: --dtype-check needs --pool. Untrained networks choose nobody."),
+        (["--dtype-check", "0", "--pool", "x"], "bench: --dtype-check must be at least 1; found 0."),
+    ],
+)
+def test_nonsense_is_refused(bench: Callable[..., None], words: list[str], message: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        bench(*words)
+    assert str(refused.value) == message
+
+
+def test_selections_in_two_data_types_are_compared(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_pool(tmp_path / "pool", 2)
+    words = ["--dtype-check", "1", "--pool", str(tmp_path / "pool"), "--stride", "16", "--out", str(tmp_path)]
+    bench(*words)
+    found = json.loads((tmp_path / "selection-bfloat16-cpu.json").read_text())
+    assert (found["dtype"], found["n_members"], found["n_slices"], found["pool"]) == ("bfloat16", 2, 1, "tiny")
+    assert 0 < found["largest_u_pp_change"] < 1
+    assert "bfloat16 against float32, 2 members, 1 phantom slices, stride 16" in capsys.readouterr().out
+
+
+def test_a_choice_that_the_data_type_changes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """U_pp 0.10 and 0.11 in float32; bfloat16 turns them round, and empties a third member's mask."""
+    u_pp = {("a", "float32"): 0.10, ("b", "float32"): 0.11, ("a", "bfloat16"): 0.12, ("b", "bfloat16"): 0.11}
+    u_pp |= {("c", "float32"): 0.2}
+
+    class Maps:
+        def __init__(self, value: float | None) -> None:
+            self.u_pp = value
+
+    def swept(network: nn.Module, frames: torch.Tensor, settings: SweepSettings) -> Maps:
+        return Maps(u_pp.get((names[network], settings.dtype)))
+
+    monkeypatch.setattr(dtypes, "_swept", swept)
+    monkeypatch.setattr(dtypes, "_shifted_slices", lambda n: [torch.zeros(30, 128, 128)] * n)
+    members = tuple(
+        Member(MemberEntry(name, 0, 1, 0.5, SMALL, "0" * 64), build_network(SMALL)) for name in ("a", "b", "c")
+    )
+    names = {member.network: member.entry.id for member in members}
+    report = compare_dtypes(Pool(PoolManifest("fake", tuple(m.entry for m in members)), members), "bfloat16", 2)
+    assert report.largest_u_pp_change == pytest.approx(0.2)
+    assert report.n_masks_emptied_or_filled == 2
+    assert [(case.slice_number, case.reference, case.chosen) for case in report.other_choices] == [
+        (0, "a", "b"),
+        (1, "a", "b"),
+    ]
+    assert report.other_choices[0].u_pp_excess == pytest.approx(0.1)
+    assert "slice 1: b instead of a, U_pp 10.000% greater" in report.in_words()
+
+
+def test_runs_alternate_and_ratios_are_paired() -> None:
+    order: list[str] = []
+    times = alternate({name: lambda name=name: order.append(name) for name in "ab"}, 3, torch.device("cpu"))
+    assert order == list("ababab")
+    assert len(times["a"].wall_s) == 3
+    slow, fast = Times((2.0, 30.0, 4.0), (2.0, 2.0, 2.0)), Times((1.0, 10.0, 1.0), (1.0, 1.0, 4.0))
+    assert paired_ratio(slow, fast) == 3.0  # 2, 3 and 4: the disturbed round counts as little as the others
+    assert paired_ratio(slow, fast, processor=True) == 2.0
+    assert (slow.median_s, slow.spread_s) == (4.0, (2.0, 30.0))
