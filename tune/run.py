@@ -34,6 +34,7 @@ def train_pool(
     name: str = "pool",
     resume: bool = False,
     register: RegistryName | None = None,
+    half_weights: bool = False,
 ) -> PoolManifest:
     """Train every seed of `settings` in parallel and write the pool.
 
@@ -49,6 +50,7 @@ def train_pool(
         name: of the pool and of its parent run.
         resume: continue the training that `storage_path` holds; only the choice of members may differ.
         register: the registered model in MLflow that the pool becomes a version of; None registers nothing.
+        half_weights: store the members' filters as float16, see `pool.manifest.save_weights`.
 
     Raises:
         SettingsError: settings that do not suit the data, more resources than the cluster has, or a resume with
@@ -85,7 +87,8 @@ def train_pool(
         callback = DriverCallback(settings, on_progress, tracking.log_epoch)
         candidates = run_trials(settings, data, storage.folder(EXPERIMENT_FOLDER), resources, callback, resume)
         tracking.log_checkpoints(candidates, settings.network)
-        manifest = write_pool(out_dir, name, choose_members(candidates, settings), settings, samples.data_sha256)
+        chosen = choose_members(candidates, settings)
+        manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256, half_weights)
         tracking.log_pool(manifest, out_dir, member_overlays(data, settings, out_dir), register)
     return manifest
 

@@ -14,11 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pool.errors import PoolError, SettingsError
-from pool.manifest import PoolManifest
 from tune.cli.options import chosen_settings
 from tune.interrupt import sigterm_as_ctrl_c
 from tune.resources import Resources
-from tune.settings import TrainingSettings
 from tune.storage import refuse_unusable_places
 from tune.tracking.registry import RegistryName
 
@@ -62,6 +60,9 @@ def train(
         str | None, typer.Option(help="host:port of a Ray cluster; default: RAY_ADDRESS, else a local Ray.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the pool.")] = "pool",
+    half_weights: Annotated[
+        bool, typer.Option("--half-weights", help="Store filters in 16 bits: half the size.")
+    ] = False,
 ) -> None:
     """Train a pool from a labelled set, one Ray Tune trial a seed, compared in MLflow."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -91,7 +92,13 @@ def train(
             folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-phantom-")))
             if phantom is not None:
                 _simulate(phantom, n_slices, phantom_seed, folder, console)
-            manifest = _train(settings, folder, out, mlflow, storage, resources, name, resume, registry_name, console)
+            from tune.progress import TrainingDisplay
+            from tune.run import train_pool
+
+            display = stack.enter_context(TrainingDisplay(console))
+            manifest = train_pool(
+                settings, folder, out, mlflow, storage, display, resources, name, resume, registry_name, half_weights
+            )
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(2) from error
@@ -124,22 +131,3 @@ def _simulate(preset: str, n_slices: int, seed: int, folder: Path, console: Cons
                 console.print(f"simulated {n_done} of {n_total} slices", highlight=False)
 
         write_labelled_set(folder, get_preset(preset), n_slices, seed, SHARD_SLICES, on_progress)
-
-
-def _train(
-    settings: TrainingSettings,
-    data: Path,
-    out: Path,
-    mlflow: str | None,
-    storage: str | None,
-    resources: Resources,
-    name: str,
-    resume: bool,
-    register: RegistryName | None,
-    console: Console,
-) -> PoolManifest:
-    from tune.progress import TrainingDisplay
-    from tune.run import train_pool
-
-    with TrainingDisplay(console) as display:
-        return train_pool(settings, data, out, mlflow, storage, display, resources, name, resume, register)
