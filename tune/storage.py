@@ -80,12 +80,16 @@ class Storage:
         found = self.filesystem.get_file_info(FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in found)
 
-    def read_text(self, name: str) -> str:
+    def read_bytes(self, name: str) -> bytes:
         """Content of a small file."""
         with self.filesystem.open_input_stream(self.inside(name)) as file:
-            return bytes(file.read()).decode()
+            return bytes(file.read())
 
-    def write_text(self, name: str, text: str) -> None:
+    def read_text(self, name: str) -> str:
+        """Content of a small text file."""
+        return self.read_bytes(name).decode()
+
+    def write_bytes(self, name: str, data: bytes) -> None:
         """Write a small file, whole or not at all; the folder is made.
 
         Raises:
@@ -94,10 +98,14 @@ class Storage:
         try:
             self.filesystem.create_dir(self.path, recursive=True)
             with self.filesystem.open_output_stream(self.inside(f"{name}.part")) as file:
-                file.write(text.encode())
+                file.write(data)
             self.filesystem.move(self.inside(f"{name}.part"), self.inside(name))
         except OSError as error:
             raise unwritable(f"storage folder {self.name}", error) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small text file, as `write_bytes`."""
+        self.write_bytes(name, text.encode())
 
     def remove(self, name: str) -> None:
         """Remove a file."""

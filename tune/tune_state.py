@@ -8,7 +8,9 @@ there an object appears whole or not at all.
 from __future__ import annotations
 
 import json
+import pickletools
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,12 +36,16 @@ def kept_state(experiment: Storage) -> Iterator[None]:
     ended = threading.Event()
 
     def keep() -> None:
-        kept: dict[str, str] = {}
+        kept: dict[str, bytes] = {}
         while not ended.wait(KEEP_EVERY_S):
             for name in _state_files(experiment):
-                text = _whole(experiment, name)
-                if text is not None and kept.get(name) != text and _write(experiment.folder(KEPT_FOLDER), name, text):
-                    kept[name] = text
+                content = _whole(experiment, name)
+                if (
+                    content is not None
+                    and kept.get(name) != content
+                    and _write(experiment.folder(KEPT_FOLDER), name, content)
+                ):
+                    kept[name] = content
 
     thread = threading.Thread(target=keep, daemon=True)
     thread.start()
@@ -58,8 +64,8 @@ def has_trials(experiment: Storage) -> bool:
     copies = experiment.folder(KEPT_FOLDER)
     for name in _state_files(experiment):
         if _whole(experiment, name) is None:
-            if (text := _whole(copies, name)) is not None:
-                experiment.write_text(name, text)
+            if (content := _whole(copies, name)) is not None:
+                experiment.write_bytes(name, content)
             else:
                 experiment.remove(name)
     starts = [name.removeprefix(_STATE) for name in _state_files(experiment) if name.startswith(_STATE)]
@@ -73,19 +79,22 @@ def _state_files(experiment: Storage) -> list[str]:
     return [n for n in experiment.names() if n.startswith((_STATE, _SEARCH)) and n.endswith(".json")]
 
 
-def _whole(folder: Storage, name: str) -> str | None:
-    """Content of a state file; None where it is missing or damaged."""
+def _whole(folder: Storage, name: str) -> bytes | None:
+    """Content of a state file; None where it is missing or damaged. Nothing in it is run."""
     try:
-        text = folder.read_text(name)
-        json.loads(text)
+        data = folder.read_bytes(name)
+        if name.startswith(_STATE):
+            json.loads(data)
+        else:  # a pickle, whatever its name says
+            deque(pickletools.genops(data), maxlen=0)
     except (OSError, ValueError):
         return None
-    return text
+    return data
 
 
-def _write(folder: Storage, name: str, text: str) -> bool:
+def _write(folder: Storage, name: str, data: bytes) -> bool:
     try:
-        folder.write_text(name, text)
+        folder.write_bytes(name, data)
     except Exception:  # a full disk must not end a training that may go on without this copy
         return False
     return True

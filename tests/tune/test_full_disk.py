@@ -85,3 +85,4 @@ def test_a_training_on_a_full_disk_ends_in_one_sentence_and_goes_on_once_there_i
     freed.touch()
     manifest = train_pool(settings, data, tmp_path / "pool", **places, resume=True)
     assert sorted(member.id for member in manifest.members) == ["s1-e01", "s1-e02"]
+    assert len(list((tmp_path / "storage" / "seeds").glob("train_trial_*"))) == 1  # taken up, not begun anew
