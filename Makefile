@@ -40,8 +40,8 @@ format: $(INSTALLED)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-real-check: $(INSTALLED)  ## Dice on the published real slices with the demo's pool
-	$(PY) -m deploy.real_check --data $(REAL_DATA) --pool demo/pool --out real-check
+real-check: $(INSTALLED)  ## Dice on the published real slices with the pool that ships
+	$(PY) -m deploy.real_check --data $(REAL_DATA) --out real-check
 
 transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hour, report Dice on real slices
 	$(PY) -m deploy.transfer_check --data $(REAL_DATA) --out transfer-check

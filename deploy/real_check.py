@@ -20,9 +20,10 @@ from pool.analysis import AnalysisSettings, analyse
 from pool.errors import EmptyStudyError, PoolError
 from pool.evaluation.members import SliceDice, compare_members
 from pool.inputs import open_study
-from pool.member import Pool
+from pool.member import PRETRAINED, Pool
 from pool.progress import ProgressBar
 from pool.results import write_results
+from pool.selection import RACE_RULE
 
 REAL_MYOCARDIUM = 1
 """Label of the myocardium in `final_mask`."""
@@ -32,9 +33,10 @@ console = Console()
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder with images/*.mat and labels/*.mat.")],
-    pool: Annotated[Path, typer.Option(help="Pool folder.")],
+    pool: Annotated[Path, typer.Option(help="Pool folder.")] = PRETRAINED,
     out: Annotated[Path, typer.Option(help="Folder for the results of every slice.")] = Path("real-check"),
     threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = torch.get_num_threads(),
+    rule: Annotated[str, typer.Option(help="Selection rule.")] = RACE_RULE,
 ) -> None:
     """Analyse every slice of `data/images` and compare with `data/labels`."""
     images = sorted((data / "images").glob("*.mat"))
@@ -42,7 +44,7 @@ def main(
         console.print(f"skipped: no real slices in {data} (they are not part of this repository)", highlight=False)
         return
     try:
-        settings = AnalysisSettings(n_threads=threads)
+        settings = AnalysisSettings(rule=rule, n_threads=threads)
         members = Pool.load(pool)
         slices = []
         with ProgressBar("real slices") as bar:

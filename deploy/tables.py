@@ -11,7 +11,10 @@ from pool.evaluation.members import SliceDice
 
 def members_table(slices: Sequence[SliceDice]) -> Table:
     """U_pp and Dice of every member on every slice; the chosen one marked, then chosen, established and best."""
-    table = Table(title="U_pp and Dice of every member; > marks the one that was believed")
+    title = "U_pp and Dice of every member; > marks the one that was believed"
+    if any(value is not None for item in slices for value in item.u_pp_estimate.values()):
+        title += ", ~ an estimate from few patches, after which a member left the race"
+    table = Table(title=title)
     table.add_column("member")
     for item in slices:
         table.add_column(f"{item.name}\nU_pp", justify="right", overflow="fold")
@@ -19,9 +22,7 @@ def members_table(slices: Sequence[SliceDice]) -> Table:
     for member_id in slices[0].by_member:
         cells: list[str] = []
         for item in slices:
-            u_pp = item.u_pp[member_id]
-            mark = "> " if member_id == item.chosen else ""
-            cells += [f"{mark}{u_pp:.4f}" if u_pp is not None else "ineligible", f"{item.by_member[member_id]:.3f}"]
+            cells += [_u_pp_cell(item, member_id), f"{item.by_member[member_id]:.3f}"]
         table.add_row(member_id, *cells)
     table.add_section()
     for label, who, value in (
@@ -31,6 +32,13 @@ def members_table(slices: Sequence[SliceDice]) -> Table:
     ):
         table.add_row(label, *(cell for name, dice in zip(who, value) for cell in (name, f"{dice:.3f}")))
     return table
+
+
+def _u_pp_cell(item: SliceDice, member_id: str) -> str:
+    u_pp, estimate = item.u_pp[member_id], item.u_pp_estimate[member_id]
+    if u_pp is not None:
+        return f"{'> ' if member_id == item.chosen else ''}{u_pp:.4f}"
+    return f"~{estimate:.4f}" if estimate is not None else "ineligible"
 
 
 def mean_line(slices: Sequence[SliceDice]) -> str:

@@ -19,7 +19,7 @@ from pool.engine.settings import DTYPES
 from pool.errors import PoolError
 from pool.figures.overlay import shape_in_words
 from pool.inputs import open_study
-from pool.member import Pool
+from pool.member import PRETRAINED, Pool
 from pool.output import check_writable
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("analyse", help="outline the myocardium of one study with every member of a pool")
     command.add_argument("study", type=Path, help="DICOM folder or zip, .mat (final_img), .npz or NIfTI")
-    command.add_argument("--pool", type=Path, required=True, help="folder with manifest.json and the weights")
+    command.add_argument(
+        "--pool",
+        type=Path,
+        default=PRETRAINED,
+        help="folder with manifest.json and weights (default: the pool that ships)",
+    )
     command.add_argument(
         "--out", type=Path, required=True, help="folder for the results: new, empty or an earlier result"
     )

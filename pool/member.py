@@ -16,6 +16,9 @@ from pool.networks import build_network
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings, engine_forward, frames_on, refine, sweep
 
+PRETRAINED = Path(__file__).with_name("pretrained")
+"""Folder of the pool that ships; MODEL_CARD.md in it says what it was made from and what it reaches."""
+
 
 @dataclass(frozen=True, eq=False)
 class Member:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+from pool.member import PRETRAINED
 from pool.output import check_writable
 from pool.progress import ProgressBar
 from serve.client import ServiceClient
@@ -29,7 +30,7 @@ app = typer.Typer(help="The perfusion pool as a service. Research use only. Not 
 def run(
     pool: Annotated[
         str, typer.Option(help="Folder with manifest.json and weights, models:/NAME@ALIAS or models:/NAME/3.")
-    ],
+    ] = str(PRETRAINED),
     mlflow: Annotated[
         str | None, typer.Option(help="MLflow registry that knows models:/..., e.g. http://host:5000.")
     ] = None,

@@ -19,7 +19,9 @@ class SliceDice:
     by_member: Mapping[str, float]
     """Dice by member id; 0 for a member that failed or found nothing."""
     u_pp: Mapping[str, float | None]
-    """U_pp by member id; None where the member is ineligible."""
+    """U_pp by member id; None where the member is ineligible, or left a race before it was swept in full."""
+    u_pp_estimate: Mapping[str, float | None]
+    """What a race measured of those that left it, by member id; None for the others."""
     chosen: str | None
     """The member that the selection rule believed."""
     established: str
@@ -65,4 +67,5 @@ def compare_members(name: str, selection: Selection, masks: Mapping[str, Mask], 
         for score in selection.scores
     }
     u_pp = {score.member_id: None if score.ineligible else score.u_pp for score in selection.scores}
-    return SliceDice(name, by_member, u_pp, selection.chosen, established_member(selection.scores).member_id)
+    estimates = {score.member_id: score.u_pp_estimate for score in selection.scores}
+    return SliceDice(name, by_member, u_pp, estimates, selection.chosen, established_member(selection.scores).member_id)
