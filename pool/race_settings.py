@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pool.errors import SettingsError
 from pool.sweep import SweepSettings
 
-LEAST_PASSING = 4
+LEAST_PASSING = 3
 """So many members pass whatever their share of a small pool, if the margin lets them."""
 
 
