@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from pool.errors import SettingsError
+from tune.errors import TrainingError
 from tune.resources import Resources
 
 OBJECT_STORE_BYTES = 150_000_000
 """Of a local Ray: slices are memory-mapped and never pass through the object store."""
 CONNECT_TIMEOUT_S = 10.0
 """Within which a cluster's port must answer [s]; Ray itself tries for more than a minute."""
+MOST_STARTS = 3
+"""Of a local Ray before giving up: it gives itself 30 s, which a busy machine may not keep."""
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Ray's: set by `ray job submit` in the driver's environment."""
 
@@ -32,6 +35,7 @@ def running_ray(resources: Resources) -> Iterator[None]:
     Raises:
         SettingsError: a cluster that cannot be reached, or a trial that asks for more than any of its nodes has; Ray
             itself would wait for ever.
+        TrainingError: a local Ray does not start.
     """
     address = resources.address or os.environ.get(ADDRESS_VARIABLE)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -86,12 +90,23 @@ def refuse_what_no_node_has(resources: Resources, nodes: list[dict[str, Any]]) -
 
 
 def _start_or_connect(address: str | None) -> None:
-    import ray
-
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
+            _start_locally()
+        else:
+            _connect(address)
+    finally:
+        if in_main_thread:  # Ray puts its own handler in place, which exits without saving anything
+            signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _start_locally() -> None:
+    import ray
+
+    for n_starts_left in reversed(range(MOST_STARTS)):
+        try:
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -100,18 +115,29 @@ def _start_or_connect(address: str | None) -> None:
                 object_store_memory=OBJECT_STORE_BYTES,
                 _node_ip_address="127.0.0.1",
             )
+        except Exception as error:  # Ray's own words for too slow a start are a plain Exception
+            ray.shutdown()
+            if n_starts_left == 0:
+                remedy = "Is the machine busy, or its memory or temporary folder full?"
+                raise TrainingError("Ray", "must start on this machine", _first_sentence(error), remedy) from error
         else:
-            _refuse_unreachable(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        if address is None:
-            raise
-        said = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+            return
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    _refuse_unreachable(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many kinds: no token, a wrong one, another version, a cluster that goes down
         remedy = "Is its token in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or RAY_AUTH_MODE=disabled where it needs none?"
-        raise SettingsError("Ray cluster", "must take up the training", said, remedy) from error
-    finally:
-        if in_main_thread:  # Ray puts its own handler in place, which exits without saving anything
-            signal.signal(signal.SIGTERM, on_sigterm)
+        raise SettingsError("Ray cluster", "must take up the training", _first_sentence(error), remedy) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    said = str(error).strip() or type(error).__name__
+    return said.split("\n")[0].split(". ")[0].rstrip(".")
 
 
 def _refuse_unreachable(address: str) -> None:

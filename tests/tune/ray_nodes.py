@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-PATIENCE_S = 280.0
+PATIENCE_S = 600.0
 """Most time that anything here is waited for [s]: slow machines are no failures."""
 
 
@@ -29,6 +29,22 @@ def wait_until(what: str, holds: Callable[[], bool], alive: subprocess.Popen[str
         time.sleep(0.05)
 
 
+@contextmanager
+def killed_at_last(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process, which does not outlive the block, whatever happens in it."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def runs(pid: int) -> bool:
+    """Whether that process runs; one that is dead and not yet buried does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
 def free_ports(n: int) -> list[int]:
     """Ports of loopback that nobody listens on, all different."""
     with ExitStack() as stack:
@@ -36,6 +52,19 @@ def free_ports(n: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def run_python(words: list[str], environment: Mapping[str, str]) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A Python program in the checkout, its output in one stream; it does not outlive the block."""
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return killed_at_last(process)
 
 
 class RayNodes:
@@ -98,16 +127,9 @@ class RayNodes:
         self._processes.append(process)
         return process
 
-    def run(self, *command: str, **changes: str) -> subprocess.Popen[str]:
-        """A Python program in the cluster's environment, its output in one stream."""
-        return subprocess.Popen(
-            [sys.executable, *command],
-            env=self.environment | changes,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
+    def run(self, *command: str, **changes: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        """See `run_python`, in the cluster's environment."""
+        return run_python(list(command), self.environment | changes)
 
     def stop(self) -> None:
         """End all nodes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from pool.errors import OutputError, SettingsError
 from pool.manifest import verify_pool
+from tests.tune.ray_nodes import wait_until
 from tune.record import refuse_another_training, save_record
 from tune.run import train_pool
 from tune.settings import TrainingSettings
@@ -101,37 +103,41 @@ def test_a_training_and_its_resume_through_a_file_system_of_pyarrow(
     assert {path.name for path in (tmp_path / "bucket" / "team" / "first").iterdir()} == {"seeds", RECORD_NAME}
 
 
-STATES = {"experiment_state-2.json": "{}", "basic-variant-state-2.json": "[]", "tuner.pkl": "pickle"}
+STATES = {
+    "experiment_state-2.json": b'{"trial_data": []}',
+    "basic-variant-state-2.json": pickle.dumps({"trials": list(range(300))}),
+    "tuner.pkl": b"any",
+}
 
 
 @pytest.mark.parametrize("name", ["experiment_state-2.json", "basic-variant-state-2.json"])
 def test_a_state_that_a_kill_cut_in_half_is_taken_from_its_copy(name: str, tmp_path: Path) -> None:
     experiment = Storage.at(tmp_path)
-    for each, text in STATES.items():
-        experiment.write_text(each, text)
-        experiment.folder(KEPT_FOLDER).write_text(each, text)
-    (tmp_path / name).write_text("{")
+    for each, data in STATES.items():
+        experiment.write_bytes(each, data)
+        experiment.folder(KEPT_FOLDER).write_bytes(each, data)
     assert has_trials(experiment)
-    assert {each: experiment.read_text(each) for each in STATES} == STATES
+    (tmp_path / name).write_bytes(STATES[name][:-1])
+    assert has_trials(experiment)
+    assert {each: experiment.read_bytes(each) for each in STATES} == STATES
 
 
 @pytest.mark.parametrize("name", ["experiment_state-2.json", "basic-variant-state-2.json"])
 def test_without_a_copy_the_start_before_is_taken_and_then_none(name: str, tmp_path: Path) -> None:
     experiment = Storage.at(tmp_path)
     assert not has_trials(experiment)
-    for each, text in STATES.items():
-        experiment.write_text(each, text)
-        experiment.write_text(each.replace("2", "1"), text)
-    (tmp_path / name).write_text("")
+    for each, data in STATES.items():
+        experiment.write_bytes(each, data)
+        experiment.write_bytes(each.replace("2", "1"), data)
+    (tmp_path / name).write_bytes(b"")
     assert has_trials(experiment)
     assert "experiment_state-2.json" not in experiment.names()
-    (tmp_path / name.replace("2", "1")).write_text("")
+    assert "experiment_state-1.json" in experiment.names()
+    (tmp_path / name.replace("2", "1")).write_bytes(STATES[name][:-1])
     assert not has_trials(experiment)
 
 
 def test_copies_are_whole_and_those_of_the_latest_state(tmp_path: Path) -> None:
-    from tests.tune.ray_nodes import wait_until
-
     experiment, copies = Storage.at(tmp_path), Storage.at(tmp_path / KEPT_FOLDER)
     with kept_state(experiment):
         for n in (1, 2):
@@ -141,6 +147,8 @@ def test_copies_are_whole_and_those_of_the_latest_state(tmp_path: Path) -> None:
                 lambda n=n: copies.names() and json.loads(copies.read_text("experiment_state-2.json")) == {"n": n},
             )
         (tmp_path / "experiment_state-2.json").write_text('{"n": 3')
-        (tmp_path / "basic-variant-state-2.json").write_text("{}")  # copied after a look at the other
-        wait_until("the other state is copied", lambda: "basic-variant-state-2.json" in copies.names())
+        search = "basic-variant-state-3.json"
+        (tmp_path / search).write_bytes(STATES["basic-variant-state-2.json"])
+        wait_until("the other state is copied", lambda: search in copies.names())
         assert json.loads(copies.read_text("experiment_state-2.json")) == {"n": 2}
+    assert copies.read_bytes(search) == STATES["basic-variant-state-2.json"]
