@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from tune.cli.bench import bench
 from tune.cli.dataset import dataset
 from tune.cli.evaluate import evaluate
 from tune.cli.register import register
+from tune.cli.search import search
 from tune.cli.send_logs import send_logs
 from tune.cli.train import train
 
@@ -21,6 +23,8 @@ def main() -> None:
 
 
 app.command()(train)
+app.command()(search)
+app.command()(bench)
 app.command()(send_logs)
 app.command()(register)
 app.command()(evaluate)

@@ -1,0 +1,164 @@
+"""One call from a labelled set to a table of configurations: trials, ranking, files, MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pool.errors import OutputError, SettingsError
+from pool.patches import PatchGrid
+from tune.cluster import running_ray
+from tune.errors import TrainingError
+from tune.fields import flat_fields
+from tune.nodes import refuse_unshared
+from tune.resources import Resources
+from tune.samples import Samples, n_steps_per_epoch
+from tune.search_outcome import RankedConfiguration, TrialOutcome, rank
+from tune.search_space import SearchSettings
+from tune.search_table import RESULT_NAME, write_search
+from tune.search_tracking import SearchTracking
+from tune.storage import Storage
+
+STARTED_NAME = "search-started.json"
+"""What the trials were started with, inside the folder of the search."""
+TRIALS_FOLDER = "trials"
+"""Where Ray Tune keeps the trials, inside the folder of the search, until they have all ended."""
+_PARENT_RUN = "mlflow-parent-run.txt"
+
+
+def run_search(
+    search: SearchSettings,
+    data: Path,
+    out_dir: Path,
+    tracking_uri: str | None = None,
+    on_trial: Callable[[TrialOutcome, bool], None] | None = None,
+    resources: Resources | None = None,
+    name: str = "search",
+    resume: bool = False,
+) -> tuple[RankedConfiguration, ...]:
+    """Train every configuration, stop the bad ones early, rank all by validation Dice, and write what was found.
+
+    Which trials are stopped depends on which come to a check first, so on how fast they run; the Dice of an epoch
+    does not.
+
+    Args:
+        search: what is tried.
+        data: folder of a labelled set.
+        out_dir: new or empty, or that of the search to resume; on a cluster, at the same path on every node.
+        tracking_uri: MLflow's; None tracks nothing.
+        on_trial: called in this process with every trial that has ended an epoch, or (True) ended.
+        resources: of one trial, and the cluster's address.
+        name: of the search's parent run.
+        resume: continue the search that `out_dir` holds.
+
+    Returns:
+        The configurations, best first.
+
+    Raises:
+        SettingsError: a configuration that the set cannot give, more resources than the cluster has, or a resume of
+            another search.
+        PoolError: the labelled set is not what its manifest says.
+        OutputError: `out_dir` is in use, or cannot be written.
+        TrainingError: every configuration failed.
+        KeyboardInterrupt: Ctrl-C; what was trained stays in `out_dir`, so that it can be resumed.
+    """
+    resources = resources or Resources()
+    refuse_unusable_folder(out_dir, resume)
+    samples = Samples.open(data, verify=True)
+    search = replace(search, base=samples.settings_for_classes(search.base))
+    refuse_unsuitable_data(search, samples)
+    folder = Storage.at(out_dir)
+    record = {
+        "search": search.to_dict(),
+        "data": str(data.resolve()),
+        "data_sha256": samples.data_sha256,
+        "resources": {key: value for key, value in asdict(resources).items() if key != "address"},
+    }
+    if resume:
+        _refuse_another_search(folder, record)
+    folder.write_text(STARTED_NAME, json.dumps(record, indent=1) + "\n")
+    with SearchTracking(tracking_uri) as tracking:
+        run_id = folder.read_text(_PARENT_RUN) if resume and folder.exists(_PARENT_RUN) else None
+        tracking.start(name, search, samples.data_sha256, run_id)
+        if tracking.run_id is not None:
+            folder.write_text(_PARENT_RUN, tracking.run_id)
+
+        def on_change(trial: TrialOutcome, ended: bool) -> None:
+            tracking.log_trial(trial, ended)
+            if on_trial is not None:
+                on_trial(trial, ended)
+
+        with running_ray(resources):
+            refuse_unshared(resources, data, folder)
+            from tune.search_trials import run_search_trials
+
+            outcomes = run_search_trials(search, data, folder.folder(TRIALS_FOLDER), resources, on_change, resume)
+        for outcome in outcomes:
+            if outcome.failure is not None:
+                tracking.log_trial(outcome, True)
+        ranked = rank(outcomes)
+        if ranked[0].failure is not None:
+            raise TrainingError("search", "needs one configuration that can be trained", ranked[0].failure)
+        tracking.log_best(ranked[0])
+    write_search(out_dir, search, ranked, samples.data_sha256)
+    shutil.rmtree(out_dir / TRIALS_FOLDER)  # a network and its optimiser a trial, of no use to a finished search
+    return ranked
+
+
+def refuse_unusable_folder(out_dir: Path, resume: bool) -> None:
+    """Refuse a folder that a search could not use.
+
+    Raises:
+        OutputError: in use, or a file.
+        SettingsError: nothing to resume in it.
+    """
+    subject = f"search folder {out_dir.name}"
+    if out_dir.exists() and not out_dir.is_dir():
+        raise OutputError(subject, "must be a folder", "a file")
+    if (out_dir / RESULT_NAME).exists():
+        remedy = "Read its table, or name another folder."
+        raise OutputError(subject, "must not hold a finished search", RESULT_NAME, remedy)
+    if resume and not (out_dir / STARTED_NAME).is_file():
+        remedy = "Name the folder it was started with, or start a new one."
+        raise SettingsError(subject, "must hold the search to resume", f"no {STARTED_NAME}", remedy)
+    if not resume and out_dir.is_dir() and any(out_dir.iterdir()):
+        found = "a search" if (out_dir / STARTED_NAME).exists() else "other files"
+        raise OutputError(subject, "must be new or empty", found, "Resume it with --resume, or name another folder.")
+
+
+def refuse_unsuitable_data(search: SearchSettings, samples: Samples) -> None:
+    """Refuse a set that not every configuration can be trained on; asked before Ray starts.
+
+    Raises:
+        SettingsError: slices too small for a patch, a stride that leaves pixels out, too few slices, other frames.
+    """
+    n_frames = search.base.network.n_frames
+    if samples.n_frames != n_frames:
+        raise SettingsError("labelled set", f"needs {n_frames} frames a slice", str(samples.n_frames))
+    for configuration in search.configurations():
+        recipe = search.trial_settings(configuration)
+        for stride_px in (recipe.stride_px, recipe.validation_stride_px):
+            PatchGrid(samples.image_px, recipe.patch_px, stride_px)
+        n_steps_per_epoch(len(samples.split(recipe).training), recipe)
+
+
+def _refuse_another_search(folder: Storage, record: dict[str, Any]) -> None:
+    """Ray would go on with what the search was started with, unasked."""
+    try:
+        stored = flat_fields(dict(json.loads(folder.read_text(STARTED_NAME))))
+    except (OSError, ValueError, TypeError) as error:
+        rule = f"{STARTED_NAME} must be the JSON that the search wrote"
+        raise SettingsError(f"search folder {folder.name}", rule, type(error).__name__) from error
+    asked = flat_fields(json.loads(json.dumps(record)))
+    rows = [
+        f"{key} {asked.get(key)} instead of {stored.get(key)}"
+        for key in sorted(stored.keys() | asked.keys())
+        if stored.get(key) != asked.get(key)
+    ]
+    if rows:
+        remedy = "Give what it was started with, or start another one in another folder."
+        raise SettingsError("search", "can be resumed only as it was started", ", ".join(rows), remedy)
