@@ -118,8 +118,9 @@ class RayNodes:
     def _begin(self, options: list[str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"]
         ports = [f"--dashboard-agent-listen-port={free_ports(1)[0]}", "--min-worker-port=0", "--max-worker-port=0"]
-        sizes = ["--num-cpus=1", "--object-store-memory=100000000", f"--temp-dir={self.folder}"]
-        self._log = self.folder / f"node-{len(self._processes)}.log"
+        own_disk = self.folder / str(len(self._processes))  # a shared one loses what a node thinks nobody needs
+        sizes = ["--num-cpus=1", "--object-store-memory=100000000", f"--temp-dir={own_disk}"]
+        self._log = self.folder / f"{own_disk.name}.log"
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 [*command, *ports, *sizes, *options], env=self.environment, stdout=log, stderr=subprocess.STDOUT
