@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def search(
     data: Annotated[Path, typer.Option(help="Folder of a labelled set.")],
     out: Annotated[Path, typer.Option(help="Folder for table, best recipe and checkpoints; new or empty.")],
-    patch: Annotated[str, typer.Option(help="Patch sizes [px], comma-separated.")] = "16,32,64",
+    patch: Annotated[str, typer.Option(help="Patch sizes in pixels, comma-separated.")] = "16,32,64",
     stride: Annotated[
         str, typer.Option(help="Strides of the training grid as shares of the patch size, comma-separated.")
     ] = "0.5,0.25",
