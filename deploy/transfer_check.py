@@ -35,7 +35,7 @@ TRAINING = TrainingSettings.quick(
     seeds=(1,),
     n_checkpoints=1,
     n_epochs=8,
-    n_patches_per_slice=3,
+    n_patches_per_slice=2,
     batch_size=16,
     learning_rate=2e-3,
     n_warmup_steps=50,
@@ -43,7 +43,7 @@ TRAINING = TrainingSettings.quick(
     validation_share=0.04,
     n_validation_slices=24,
 )
-"""55,000 patches: ten to fifteen minutes on two cores without bfloat16."""
+"""37,000 patches: seven to twelve minutes on two cores without bfloat16."""
 MOST_CPU_S = 2 * 15 * 60.0
 """No epoch is begun that would take more processor time: a quarter of an hour on two cores [s]."""
 MASK_SWEEP = SweepSettings(stride_px=16)

@@ -53,6 +53,7 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only; clusters set `token`
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # without it Ray listens on every interface
 
     import ray  # after its environment is set
     from ray import serve as ray_serve
