@@ -17,14 +17,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pool.answers import MemberFailure
 from pool.errors import PoolError
 from pool.member import Pool
 from pool.phantom.presets import get_preset
 from pool.phantom.slices import make_labelled_slices
 from pool.preprocess import PreparedSlice, WayBack
 from pool.progress import ProgressBar
-from pool.race import SliceRace
+from pool.race import SliceRace, run_race
 from pool.race_settings import RaceSettings
 from pool.sweep import SweepSettings
 
@@ -107,11 +106,7 @@ def race_with_audit(
 ) -> dict[str, Any]:
     """The record of one slice's race."""
     race = SliceRace(prepared, pool.manifest, sweep, settings)
-    members = {member.entry.id: member for member in pool.members}
-    while (current := race.next_round()) is not None:
-        for member_id in current.member_ids:
-            moments = members[member_id].refine(prepared, sweep, current.stride_px, race.start_of(member_id))
-            race.note(member_id, moments or MemberFailure("was stopped"))
+    run_race(race, prepared, pool, sweep)
     return race.record().to_dict()
 
 

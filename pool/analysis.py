@@ -23,7 +23,7 @@ from pool.errors import SettingsError
 from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
-from pool.race import RaceRecord, SliceRace
+from pool.race import RaceRecord, SliceRace, run_race
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE, SELECTION_RULES, Selection, select
 from pool.series import PerfusionSeries
@@ -165,14 +165,12 @@ def _run_races(
     sweep: SweepSettings,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    members = {member.entry.id: member for member in pool.members}
+    def count() -> None:
+        if on_progress is not None:
+            on_progress(*race_progress(races))
+
     for item, race in zip(prepared, races, strict=True):
-        while (current := race.next_round()) is not None:
-            for member_id in current.member_ids:
-                moments = members[member_id].refine(item, sweep, current.stride_px, race.start_of(member_id))
-                race.note(member_id, moments or MemberFailure("was stopped"))
-                if on_progress is not None:
-                    on_progress(*race_progress(races))
+        run_race(race, item, pool, sweep, count)
 
 
 def race_progress(races: Sequence[SliceRace]) -> tuple[int, int]:

@@ -11,12 +11,13 @@ of a pool. The margins are calibrated on how far that factor varies (`RaceSettin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pool.answers import MemberAnswer, MemberFailure, RacedOut, native_mask, score_answer
 from pool.manifest import MemberEntry, PoolManifest
+from pool.member import Pool
 from pool.moments import Moments
 from pool.patches import PatchGrid
 from pool.preprocess import PreparedSlice
@@ -218,3 +219,27 @@ class SliceRace:
 
     def _grid(self, stride_px: int) -> PatchGrid:
         return PatchGrid(self._prepared.frames.shape[1], self._sweep.patch_px, stride_px)
+
+
+def run_race(
+    race: SliceRace,
+    prepared: PreparedSlice,
+    pool: Pool,
+    sweep: SweepSettings,
+    on_answer: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a slice's race to its end in this process, one member after the other.
+
+    Args:
+        race: of the slice.
+        prepared: the slice.
+        pool: all members.
+        sweep: of a full sweep.
+        on_answer: called after every member's part of a round.
+    """
+    members = {member.entry.id: member for member in pool.members}
+    while (current := race.next_round()) is not None:
+        for member_id in current.member_ids:
+            moments = members[member_id].refine(prepared, sweep, current.stride_px, race.start_of(member_id))
+            race.note(member_id, moments or MemberFailure("was stopped"))
+            on_answer()

@@ -42,10 +42,15 @@ class MemberScore:
         """Score of a member's maps, or of its failure to give any (`maps` None, `failure` the reason)."""
         if maps is None:
             return cls(member_id, validation_dice, ineligible=failure or "gave no answer")
-        ineligible = why_ineligible(maps.u_tot, maps.n_myo)
-        if not math.isfinite(maps.u_tot):
-            return cls(member_id, validation_dice, n_myo=maps.n_myo, ineligible=ineligible)
-        return cls(member_id, validation_dice, maps.u_pp, maps.u_tot, maps.n_myo, ineligible)
+        return cls.from_numbers(member_id, validation_dice, maps.u_tot, maps.n_myo)
+
+    @classmethod
+    def from_numbers(cls, member_id: str, validation_dice: float, u_tot: float, n_myo: int) -> MemberScore:
+        """Score of what a member's maps came to."""
+        ineligible = why_ineligible(u_tot, n_myo)
+        if not math.isfinite(u_tot):
+            return cls(member_id, validation_dice, n_myo=n_myo, ineligible=ineligible)
+        return cls(member_id, validation_dice, u_tot / n_myo if n_myo else None, u_tot, n_myo, ineligible)
 
 
 def why_ineligible(u_tot: float, n_myo: int) -> str:

@@ -22,7 +22,7 @@ from tune.assemble import software
 from tune.evaluation.evaluate import Evaluation
 from tune.evaluation.pictures import NUMBERS_FIGURES, MemberPictures
 from tune.evaluation.report import REPORT, TABLE
-from tune.mlflow_store import connect, find_or_make_experiment, log_batches
+from tune.mlflow_store import connect, find_or_make_experiment, log_batches, runs_below
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,15 +72,8 @@ def _find_runs(client: MlflowClient, evaluation: Evaluation) -> tuple[str, dict[
     if not parents:
         return None
     parent = min(parents, key=lambda run: (run.data.tags.get("kind") != "pool", -run.info.start_time))
-    children: dict[str, str] = {}
-    token: str | None = None
-    while token != "":
-        below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-        found = client.search_runs([parent.info.experiment_id], below, page_token=token)
-        for run in found:
-            if "member_id" in run.data.tags:
-                children[run.data.tags["member_id"]] = run.info.run_id
-        token = found.token or ""
+    below = runs_below(client, str(parent.info.experiment_id), parent.info.run_id)
+    children = {run.data.tags["member_id"]: run.info.run_id for run in below if "member_id" in run.data.tags}
     wanted = [member.id for member in evaluation.pool.manifest.members]
     missing = [member_id for member_id in wanted if member_id not in children]
     children |= _make_children(client, str(parent.info.experiment_id), parent.info.run_id, missing)

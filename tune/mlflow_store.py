@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 METRICS_A_REQUEST = 800
 """MLflow takes 1,000 rows in a request, of which 100 parameters."""
@@ -70,6 +71,15 @@ def connect(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it tells of every further try
     return MlflowClient(tracking_uri=uri)
+
+
+def runs_below(client: MlflowClient, experiment_id: str, parent_id: str) -> Iterator[Run]:
+    """All child runs of a run, page by page."""
+    token: str | None = None
+    while token != "":
+        found = client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'", page_token=token)
+        yield from found
+        token = found.token or ""
 
 
 def find_or_make_experiment(client: MlflowClient, name: str, uri: str) -> str:

@@ -51,18 +51,9 @@ def refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
     Raises:
         SettingsError: it differs elsewhere, or the stored record cannot be read.
     """
-    try:
-        stored = flat_fields(dict(json.loads(storage.read_text(RECORD_NAME))))
-    except (OSError, ValueError, TypeError) as error:
-        rule = f"{RECORD_NAME} must be the JSON that the training wrote"
-        raise SettingsError(f"storage folder {storage.name}", rule, type(error).__name__) from error
-    asked = flat_fields(record)
-    differing = [
-        key
-        for key in sorted(stored.keys() | asked.keys())
-        if key not in CHOSEN_LATER and stored.get(key) != asked.get(key)
-    ]
-    rows = [_row(key, asked.get(key), stored.get(key)) for key in differing if key != "sha256_of_seed_training"]
+    found = differing_fields(storage, RECORD_NAME, record, f"storage folder {storage.name}", "training")
+    differing = {key: values for key, values in found.items() if key not in CHOSEN_LATER}
+    rows = [_row(key, *values) for key, values in differing.items() if key != "sha256_of_seed_training"]
     if differing:
         raise SettingsError(
             "training",
@@ -70,6 +61,32 @@ def refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
             ", ".join(rows) or "another hash of the settings",
             "Give what it was started with, or start another one in another storage folder.",
         )
+
+
+def differing_fields(
+    storage: Storage, name: str, record: dict[str, Any], subject: str, writer: str
+) -> dict[str, tuple[object, object]]:
+    """What differs between a record and the one that is stored: (asked, stored) by name of the field, sorted.
+
+    Args:
+        storage: holds the stored one.
+        name: its file.
+        record: asked for.
+        subject: the folder, in words.
+        writer: what wrote the stored one, in words.
+
+    Raises:
+        SettingsError: the stored record cannot be read.
+    """
+    try:
+        stored = flat_fields(dict(json.loads(storage.read_text(name))))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            subject, f"{name} must be the JSON that the {writer} wrote", type(error).__name__
+        ) from error
+    asked = flat_fields(json.loads(json.dumps(record)))
+    keys = sorted(stored.keys() | asked.keys())
+    return {key: (asked.get(key), stored.get(key)) for key in keys if stored.get(key) != asked.get(key)}
 
 
 def _row(key: str, asked: object, stored: object) -> str:

@@ -13,8 +13,8 @@ from pool.errors import OutputError, SettingsError
 from pool.patches import PatchGrid
 from tune.cluster import running_ray
 from tune.errors import TrainingError
-from tune.fields import flat_fields
 from tune.nodes import refuse_unshared
+from tune.record import differing_fields
 from tune.resources import Resources
 from tune.samples import Samples, n_steps_per_epoch
 from tune.search_outcome import RankedConfiguration, TrialOutcome, rank
@@ -148,17 +148,8 @@ def refuse_unsuitable_data(search: SearchSettings, samples: Samples) -> None:
 
 def _refuse_another_search(folder: Storage, record: dict[str, Any]) -> None:
     """Ray would go on with what the search was started with, unasked."""
-    try:
-        stored = flat_fields(dict(json.loads(folder.read_text(STARTED_NAME))))
-    except (OSError, ValueError, TypeError) as error:
-        rule = f"{STARTED_NAME} must be the JSON that the search wrote"
-        raise SettingsError(f"search folder {folder.name}", rule, type(error).__name__) from error
-    asked = flat_fields(json.loads(json.dumps(record)))
-    rows = [
-        f"{key} {asked.get(key)} instead of {stored.get(key)}"
-        for key in sorted(stored.keys() | asked.keys())
-        if stored.get(key) != asked.get(key)
-    ]
+    differing = differing_fields(folder, STARTED_NAME, record, f"search folder {folder.name}", "search")
+    rows = [f"{key} {asked} instead of {stored}" for key, (asked, stored) in differing.items()]
     if rows:
         remedy = "Give what it was started with, or start another one in another folder."
         raise SettingsError("search", "can be resumed only as it was started", ", ".join(rows), remedy)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tune.assemble import software
 from tune.fields import flat_fields
-from tune.mlflow_store import connect, find_or_make_experiment, log_batches
+from tune.mlflow_store import connect, find_or_make_experiment, log_batches, runs_below
 from tune.search_outcome import RankedConfiguration, TrialOutcome
 from tune.search_space import SearchSettings
 from tune.training import EpochReport
@@ -77,7 +77,8 @@ class SearchTracking:
             self._experiment_id = find_or_make_experiment(client, self._experiment, uri)
             if run_id is not None:
                 client.update_run(run_id, status="RUNNING")
-                self._children = _children_of(client, self._experiment_id, run_id)
+                below = runs_below(client, self._experiment_id, run_id)
+                self._children = {run.data.tags["trial_id"]: str(run.info.run_id) for run in below}
                 self.run_id = run_id
             else:
                 tags = {"kind": "search", "data_sha256": data_sha256, "code": software()}
@@ -165,14 +166,3 @@ def _end(client: MlflowClient, run_id: str, status: str) -> None:
 def _point(epoch: EpochReport) -> tuple[dict[str, float], int]:
     names = ("validation_dice", "train_loss", "n_patches_per_s")
     return {name: getattr(epoch, name) for name in names}, epoch.epoch
-
-
-def _children_of(client: MlflowClient, experiment_id: str, parent_id: str) -> dict[str, str]:
-    """Run ids of the trials that the parent has already, by trial."""
-    children: dict[str, str] = {}
-    token: str | None = None
-    while token != "":
-        found = client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'", page_token=token)
-        children |= {run.data.tags["trial_id"]: str(run.info.run_id) for run in found}
-        token = found.token or ""
-    return children

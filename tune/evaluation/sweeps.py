@@ -30,14 +30,9 @@ class MemberAnswer:
     u_tot: float
 
     def score(self, member: Member) -> MemberScore:
-        """As a selection rule sees it, by the same rules of eligibility as an analysis: see `MemberScore.from_maps`."""
-        entry, n_myo = member.entry, int(self.mask.sum())
-        if not np.isfinite(self.u_tot):
-            return MemberScore(entry.id, entry.validation_dice, n_myo=n_myo, ineligible="the U-map is not finite")
-        u_pp = self.u_tot / n_myo if n_myo else None
-        return MemberScore(
-            entry.id, entry.validation_dice, u_pp, self.u_tot, n_myo, "" if n_myo else "the mask is empty"
-        )
+        """As a selection rule sees it."""
+        entry = member.entry
+        return MemberScore.from_numbers(entry.id, entry.validation_dice, self.u_tot, int(self.mask.sum()))
 
 
 class KeptSweeps:
