@@ -16,7 +16,8 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
     """Labels in the experts' convention: uint8 `slice row col`.
 
     Both contours lie inside the visible wall; papillary muscles and trabeculae count as blood pool, as does the RV
-    cavity. One reader a heart, so the insets of its three slices differ by their contraction alone.
+    cavity, and the endocardial contour is smoother than the wall. One reader a heart, so the insets of its three slices
+    differ by their contraction alone.
     """
     growth = 1 + reader.systolic_growth * shape.contraction[:, None]
     endo_inset = draws.subject(reader.endo_inset_mm)[:, None] * growth
@@ -25,7 +26,7 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
     wobble = draws.subject(reader.wobble_mm)[:, None]
     endo_wobble, epi_wobble = (2.0 * wobble * harmonics(draws, 1.0, N_ANGLES) for _ in range(2))
     epi_radius = shape.epi_mm - epi_inset + epi_wobble
-    endo_radius = shape.epi_mm - shape.wall_mm + endo_inset + endo_wobble
+    endo_radius = _smoothed(shape.epi_mm - shape.wall_mm, reader.corner_rest) + endo_inset + endo_wobble
     endo_radius = torch.minimum(endo_radius, epi_radius - reader.least_wall_mm).clamp(min=1.0)
     radius = look_up(shape.epi_mm, maps.angle_rad) - maps.epi_distance_mm
     inside_epi = radius < look_up(epi_radius, maps.angle_rad)
@@ -35,6 +36,13 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
     labels[inside_epi] = MYOCARDIUM
     labels[inside_endo] = BLOOD_POOL
     return labels
+
+
+def _smoothed(radius_mm: Tensor, corner_rest: float) -> Tensor:
+    """A contour whose harmonics above the second are damped to a share: `slice angle` [mm]."""
+    spectrum = torch.fft.rfft(radius_mm)
+    spectrum[:, 3:] *= corner_rest
+    return torch.fft.irfft(spectrum, N_ANGLES)
 
 
 def anatomical_labels(maps: HeartMaps) -> Tensor:

@@ -133,15 +133,18 @@ class Reader:
     Experts draw inside the visible wall and count papillary muscles and trabeculae as blood pool.
     """
 
-    endo_inset_mm: Range = Range(2.0, 4.2)
+    endo_inset_mm: Range = Range(2.3, 4.5)
     """Contour outside the cavity's border, into the wall, at end diastole [mm]."""
-    systolic_growth: float = 0.5
+    systolic_growth: float = 0.8
     """How much the endocardial inset grows up to end systole, relative: the trabecular layer, which readers leave out,
     is then pressed together into what looks like wall."""
-    epi_inset_mm: Range = Range(1.0, 2.2)
+    epi_inset_mm: Range = Range(1.2, 2.5)
     """Contour inside the epicardial border [mm]."""
     rv_inset_mm: Range = Range(0.0, 1.2)
     """Contour inside the RV cavity [mm]."""
+    corner_rest: float = 0.3
+    """What is left in the endocardial contour of the wall's corners, harmonics of the angle above the second: readers
+    draw a smooth curve past what hangs on the wall."""
     wobble_mm: Range = Range(0.1, 0.5)
     """Smooth random deviation of a contour along its way: standard deviation [mm]."""
     least_wall_mm: float = 2.8
@@ -152,6 +155,7 @@ class Reader:
             interval.require(subject, 0, 10, "mm", "Contours lie inside the visible wall.")
         if not 0 <= self.systolic_growth <= 2:
             raise SettingsError("systolic growth of the inset", "must lie within 0 and 2", f"{self.systolic_growth:g}")
+        require_share("rest of corners in the contour", self.corner_rest)
         if not 0.5 <= self.least_wall_mm <= 10:
             raise SettingsError("least wall", "must lie within 0.5 and 10 mm", f"{self.least_wall_mm:g} mm")
 
