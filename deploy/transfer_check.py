@@ -103,7 +103,7 @@ def train(out: Path) -> torch.nn.Module:
     cpu_s = time.process_time() - started_cpu
     console.print(f"trained for {time.monotonic() - started:.0f} s, {cpu_s:.0f} s of a processor", highlight=False)
     save_weights(out, "network", training.weights())
-    return training.network.eval()
+    return training.member.eval()
 
 
 def real_dice(network: torch.nn.Module, image: Path, label: Path) -> float:
