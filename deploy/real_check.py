@@ -13,20 +13,21 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from scipy.io import loadmat
 
 from deploy.tables import mean_line, members_table
 from pool.analysis import AnalysisSettings, analyse
 from pool.errors import EmptyStudyError, PoolError
 from pool.evaluation.members import SliceDice, compare_members
 from pool.inputs import open_study
+from pool.masks.study import read_labels
 from pool.member import PRETRAINED, Pool
 from pool.progress import ProgressBar
 from pool.results import write_results
 from pool.selection import RACE_RULE
+from pool.shapes import MYOCARDIUM
 
 REAL_MYOCARDIUM = 1
-"""Label of the myocardium in `final_mask`."""
+"""Label of the myocardium in `final_mask`, as stored."""
 
 console = Console()
 
@@ -63,11 +64,13 @@ def main(
 def check(image: Path, label: Path, pool: Pool, settings: AnalysisSettings, out: Path) -> SliceDice:
     """Analyse one slice, keep its pictures, and compare it with the expert's mask."""
     if not label.is_file():
-        raise EmptyStudyError(f"slice {image.stem}", "needs its mask in labels/", "no such file")
-    analysis = analyse(open_study(image).series, pool, settings)
+        remedy = "Add it, or take the image away."
+        raise EmptyStudyError(f"slice {image.stem}", "needs its mask in labels/", "no such file", remedy)
+    study = open_study(image)
+    truth = read_labels(study, [label]).classes[0] == MYOCARDIUM
+    analysis = analyse(study.series, pool, settings)
     write_results(analysis, out)
     item = analysis.slices[0]
-    truth = loadmat(label)["final_mask"] == REAL_MYOCARDIUM
     return compare_members(image.stem, item.selection, item.member_masks, truth)
 
 

@@ -12,15 +12,17 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from pool.errors import SettingsError, UnreadableFileError
+from pool.errors import SettingsError
 from pool.inputs import open_study
 from pool.labelled_set import LabelledSet
+from pool.masks.files import read_mask_file
+from pool.masks.volume import lay
 from pool.phantom.presets import PRESETS, Preset, get_preset
 from pool.phantom.ranges import N_LEVELS
 from pool.phantom.slices import make_labelled_slices
 from pool.preprocess import PreparedSlice, prepare
 from pool.series import PerfusionSeries
-from pool.shapes import BLOOD_POOL, MYOCARDIUM, Labels, SliceFrames
+from pool.shapes import Labels, SliceFrames
 
 REAL = "real"
 """Entry of `--sets` that stands for the folder of `.mat` pairs."""
@@ -119,7 +121,7 @@ class MatPairs:
     """Prepared slices as published with the DAUGS paper: `images/NAME.mat` and `labels/NAME.mat`.
 
     The subject is what stands before the first dash of NAME, the level is known from `Basal`, `Mid`, `Apical` in it.
-    `final_mask` holds 1 for myocardium and anything above it for blood pool.
+    `final_mask` holds 1 for myocardium and 3 for blood pool, see `pool.masks.values`.
 
     Args:
         folder: holds both folders.
@@ -138,7 +140,8 @@ class MatPairs:
             raise SettingsError("set real", "needs images/*.mat and labels/*.mat", f"none in {folder}", remedy)
         for path in self._images:
             if not self._label_of(path).is_file():
-                raise SettingsError("set real", f"needs labels/{path.name}", "no such file", "Add it.")
+                remedy = "Add it, or take the image away."
+                raise SettingsError("set real", f"needs labels/{path.name}", "no such file", remedy)
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -148,12 +151,15 @@ class MatPairs:
         """One slice.
 
         Raises:
-            UnreadableFileError: labels that cannot be read or do not fit the image.
+            PoolError: an image or labels that cannot be read, values that nobody declared, or another size.
         """
         path = self._images[index]
-        frames = prepare(open_study(path).series)[0].frames
+        series = open_study(path).series
+        prepared = prepare(series)[0]
+        laid = lay([read_mask_file(self._label_of(path))], series)
         level = next((level for part, level in _LEVELS.items() if part in path.stem.lower()), UNKNOWN_LEVEL)
-        return TrueSlice(path.stem, path.stem.split("-")[0], level, frames, _mat_labels(self._label_of(path), frames))
+        labels = prepared.way_back.labels_from_native(laid.classes[0])
+        return TrueSlice(path.stem, path.stem.split("-")[0], level, prepared.frames, labels)
 
     @staticmethod
     def _label_of(image: Path) -> Path:
@@ -213,7 +219,8 @@ def _open(entry: str, n_subjects: int, seed: int, real_data: Path) -> SliceSourc
     name, equals, folder = entry.partition("=")
     if equals:
         if not _NAME.fullmatch(name):
-            raise SettingsError("set", "a name is letters, digits, dots and dashes", repr(name))
+            rule = "a name is letters, digits, dots and dashes, at most 40, a letter or digit first"
+            raise SettingsError("set", rule, repr(name), "For example mine=FOLDER.")
         return LabelledSlices(name, Path(folder))
     if entry == REAL:
         return MatPairs(real_data)
@@ -225,21 +232,6 @@ def _open(entry: str, n_subjects: int, seed: int, real_data: Path) -> SliceSourc
 
 def _refuse_twice(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SettingsError("evaluation", "every set needs a name of its own", f"{', '.join(twice)} twice")
-
-
-def _mat_labels(path: Path, frames: SliceFrames) -> Labels:
-    from scipy.io import loadmat
-
-    try:
-        stored = np.asarray(loadmat(path)["final_mask"])
-    except Exception as error:  # scipy raises all kinds of errors for a broken file
-        rule = "must be a readable .mat file with final_mask"
-        raise UnreadableFileError(f"labels {path.name}", rule, type(error).__name__) from error
-    if stored.shape != frames.shape[1:] or stored.dtype.kind not in "uif":
-        found = f"{stored.dtype} {stored.shape}"
-        raise UnreadableFileError(f"labels {path.name}", f"final_mask must be numbers {frames.shape[1:]}", found)
-    labels = np.zeros(stored.shape, dtype=np.uint8)
-    labels[stored == MYOCARDIUM] = MYOCARDIUM
-    labels[stored > MYOCARDIUM] = BLOOD_POOL
-    return labels
+        raise SettingsError(
+            "evaluation", "every set needs a name of its own", f"{', '.join(twice)} twice", "Name it once."
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pool.errors import PoolError, SettingsError, UnreadableFileError
+from pool.errors import MaskError, PoolError, SettingsError
 from pool.labelled_set import LabelledSet
 from pool.phantom.presets import get_preset
 from tune.evaluation.sources import LabelledSlices, MatPairs, SimulatedSlices, open_sources
@@ -64,14 +64,17 @@ def test_incomplete_pairs_are_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, "A")
     write_pair(tmp_path, "B", labels=np.zeros((4, 4), np.uint8))
     with pytest.raises(
-        UnreadableFileError, match=r"labels B\.mat: final_mask must be numbers \(128, 128\); found uint8"
+        MaskError, match=r"mask B\.mat: without a place .* \(1, 128, 128\) \(slice row col\); found \(1, 4, 4\)\. Is it"
     ):
         MatPairs(tmp_path)[1]
+    write_pair(tmp_path, "B", labels=np.full((128, 128), 2, np.uint8))
+    with pytest.raises(MaskError, match=r"mask B\.mat: values must be declared: 0, 1, 3 are; found 2\."):
+        MatPairs(tmp_path)[1]
     (tmp_path / "labels" / "B.mat").write_bytes(b"nonsense")
-    with pytest.raises(UnreadableFileError, match=r"labels B\.mat: must be a readable \.mat file with final_mask"):
+    with pytest.raises(PoolError, match=r"file B\.mat: must be a whole, readable \.mat file; found no MATLAB header"):
         MatPairs(tmp_path)[1]
     (tmp_path / "labels" / "B.mat").unlink()
-    with pytest.raises(SettingsError, match=r"set real: needs labels/B\.mat; found no such file"):
+    with pytest.raises(SettingsError, match=r"set real: needs labels/B\.mat; found no such file\. Add it"):
         MatPairs(tmp_path)
 
 
@@ -99,8 +102,11 @@ def test_entries_of_sets_are_opened_in_order(data: Path, tmp_path: Path) -> None
     [
         ("", "evaluation: needs at least one set; found none."),
         ("mars", "set: must be real, NAME=FOLDER of a labelled set, or one of inD, exD-1"),
-        ("inD,inD", "evaluation: every set needs a name of its own; found inD twice."),
-        ("../x=folder", "set: a name is letters, digits, dots and dashes; found '../x'."),
+        ("inD,inD", "evaluation: every set needs a name of its own; found inD twice. Name it once."),
+        (
+            "../x=folder",
+            "set: a name is letters, digits, dots and dashes, at most 40, a letter or digit first; found '../x'.",
+        ),
         ("mine=/nowhere", "folder nowhere: a labelled set has a manifest.json"),
         ("real", "set real: needs images"),
     ],
