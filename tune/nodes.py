@@ -122,7 +122,9 @@ def refuse_views(
     for node, view in answers.items():
         if isinstance(view, NodeView) and view.storage_error:
             rule, found = "must be one folder that every node can write", f"{view.storage_error} on {node}"
-            remedy = "Give --storage a shared volume or a URI such as s3://bucket/folder."
+            remedy = (
+                "Name one on a shared volume; a training's --storage may also be a URI, such as s3://bucket/folder."
+            )
             raise SettingsError(f"storage folder {storage_name}", rule, found, remedy)
 
 

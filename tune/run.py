@@ -15,9 +15,10 @@ from tune.nodes import refuse_unshared
 from tune.progress import TrainingProgress
 from tune.record import refuse_another_training, save_record, training_record
 from tune.resources import Resources
-from tune.samples import Samples, n_steps_per_epoch
+from tune.samples import Samples
 from tune.settings import TrainingSettings
 from tune.storage import EXPERIMENT_FOLDER, Storage, refuse_unusable_places
+from tune.suitable import refuse_unsuitable
 from tune.tracking import LOG_FOLDER, Tracking
 from tune.tracking.overlays import member_overlays
 from tune.tracking.registry import RegistryName
@@ -66,9 +67,7 @@ def train_pool(
     refuse_unusable_places(out_dir, storage_path, resume)
     samples = Samples.open(data, verify=True)
     settings = samples.settings_for_classes(settings)
-    n_steps_per_epoch(len(samples.split(settings).training), settings)
-    if samples.n_frames != settings.network.n_frames:
-        raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", str(samples.n_frames))
+    refuse_unsuitable(samples, samples.split(settings), settings)
     record = training_record(settings, data, samples.data_sha256, resources)
     with ExitStack() as stack:
         storage = Storage.at(storage_path or stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from pool.errors import OutputError, SettingsError
-from pool.patches import PatchGrid
 from tune.cluster import running_ray
 from tune.errors import TrainingError
 from tune.nodes import refuse_unshared
 from tune.record import differing_fields
 from tune.resources import Resources
-from tune.samples import Samples, n_steps_per_epoch
+from tune.samples import Samples
 from tune.search_outcome import RankedConfiguration, TrialOutcome, rank
 from tune.search_space import SearchSettings
 from tune.search_table import RESULT_NAME, write_search
 from tune.search_tracking import SearchTracking
-from tune.storage import Storage
+from tune.storage import Storage, refuse_unwritable
+from tune.suitable import refuse_unsuitable
 
 STARTED_NAME = "search-started.json"
 """What the trials were started with, inside the folder of the search."""
@@ -70,7 +70,9 @@ def run_search(
     refuse_unusable_folder(out_dir, resume)
     samples = Samples.open(data, verify=True)
     search = replace(search, base=samples.settings_for_classes(search.base))
-    refuse_unsuitable_data(search, samples)
+    for configuration in search.configurations():
+        recipe = search.trial_settings(configuration)
+        refuse_unsuitable(samples, samples.split(recipe), recipe)
     folder = Storage.at(out_dir)
     record = {
         "search": search.to_dict(),
@@ -80,8 +82,9 @@ def run_search(
     }
     if resume:
         _refuse_another_search(folder, record)
-    folder.write_text(STARTED_NAME, json.dumps(record, indent=1) + "\n")
-    with SearchTracking(tracking_uri) as tracking:
+    with running_ray(resources), SearchTracking(tracking_uri) as tracking:
+        refuse_unshared(resources, data.resolve(), folder)
+        folder.write_text(STARTED_NAME, json.dumps(record, indent=1) + "\n")
         run_id = folder.read_text(_PARENT_RUN) if resume and folder.exists(_PARENT_RUN) else None
         tracking.start(name, search, samples.data_sha256, run_id)
         if tracking.run_id is not None:
@@ -92,17 +95,16 @@ def run_search(
             if on_trial is not None:
                 on_trial(trial, ended)
 
-        with running_ray(resources):
-            refuse_unshared(resources, data, folder)
-            from tune.search_trials import run_search_trials
+        from tune.search_trials import run_search_trials
 
-            outcomes = run_search_trials(search, data, folder.folder(TRIALS_FOLDER), resources, on_change, resume)
+        outcomes = run_search_trials(search, data, folder.folder(TRIALS_FOLDER), resources, on_change, resume)
         for outcome in outcomes:
             if outcome.failure is not None:
                 tracking.log_trial(outcome, True)
         ranked = rank(outcomes)
         if ranked[0].failure is not None:
-            raise TrainingError("search", "needs one configuration that can be trained", ranked[0].failure)
+            remedy = "Mend that, or try other configurations, in another folder."
+            raise TrainingError("search", "needs one configuration that can be trained", ranked[0].failure, remedy)
         tracking.log_best(ranked[0])
     write_search(out_dir, search, ranked, samples.data_sha256)
     shutil.rmtree(out_dir / TRIALS_FOLDER)  # a network and its optimiser a trial, of no use to a finished search
@@ -113,12 +115,11 @@ def refuse_unusable_folder(out_dir: Path, resume: bool) -> None:
     """Refuse a folder that a search could not use.
 
     Raises:
-        OutputError: in use, or a file.
+        OutputError: in use, a file, or a folder that cannot be written or would not outlive a submitted job.
         SettingsError: nothing to resume in it.
     """
     subject = f"search folder {out_dir.name}"
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputError(subject, "must be a folder", "a file")
+    refuse_unwritable(subject, out_dir)
     if (out_dir / RESULT_NAME).exists():
         remedy = "Read its table, or name another folder."
         raise OutputError(subject, "must not hold a finished search", RESULT_NAME, remedy)
@@ -128,22 +129,6 @@ def refuse_unusable_folder(out_dir: Path, resume: bool) -> None:
     if not resume and out_dir.is_dir() and any(out_dir.iterdir()):
         found = "a search" if (out_dir / STARTED_NAME).exists() else "other files"
         raise OutputError(subject, "must be new or empty", found, "Resume it with --resume, or name another folder.")
-
-
-def refuse_unsuitable_data(search: SearchSettings, samples: Samples) -> None:
-    """Refuse a set that not every configuration can be trained on; asked before Ray starts.
-
-    Raises:
-        SettingsError: slices too small for a patch, a stride that leaves pixels out, too few slices, other frames.
-    """
-    n_frames = search.base.network.n_frames
-    if samples.n_frames != n_frames:
-        raise SettingsError("labelled set", f"needs {n_frames} frames a slice", str(samples.n_frames))
-    for configuration in search.configurations():
-        recipe = search.trial_settings(configuration)
-        for stride_px in (recipe.stride_px, recipe.validation_stride_px):
-            PatchGrid(samples.image_px, recipe.patch_px, stride_px)
-        n_steps_per_epoch(len(samples.split(recipe).training), recipe)
 
 
 def _refuse_another_search(folder: Storage, record: dict[str, Any]) -> None:

@@ -124,8 +124,7 @@ def refuse_unusable_places(out_dir: Path, storage_path: str | Path | Storage | N
         OutputError: a folder that is in use, is a file or cannot be written.
         SettingsError: nothing to resume, or a URI of an unknown scheme.
     """
-    _refuse_relative_in_job(f"pool folder {out_dir.name}", out_dir)
-    _refuse_unwritable_folder(f"pool folder {out_dir.name}", out_dir)
+    refuse_unwritable(f"pool folder {out_dir.name}", out_dir)
     refuse_used_folder(out_dir)
     if storage_path is None:
         if resume:
@@ -142,6 +141,20 @@ def refuse_unusable_places(out_dir: Path, storage_path: str | Path | Storage | N
     if resume and not storage.exists(RECORD_NAME):
         remedy = "Name the folder it was started with, or start a new training."
         raise SettingsError(subject, "must hold the training to resume", f"no {RECORD_NAME}", remedy)
+
+
+def refuse_unwritable(subject: str, folder: Path) -> None:
+    """Refuse a folder of this machine that could not be written, or would not outlive a submitted job.
+
+    Args:
+        subject: the folder, in words.
+        folder: need not exist.
+
+    Raises:
+        OutputError: it is a file, cannot be written, or is relative in a job.
+    """
+    _refuse_relative_in_job(subject, folder)
+    _refuse_unwritable_folder(subject, folder)
 
 
 def unwritable(subject: str, error: OSError) -> OutputError:

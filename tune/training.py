@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from pool.errors import SettingsError
 from pool.evaluation.overlap import dice
 from pool.networks import build_network
 from pool.shapes import MYOCARDIUM
@@ -23,6 +22,7 @@ from tune.precision import autocast
 from tune.reports import EpochReport, StepProgress
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
+from tune.suitable import refuse_unsuitable
 from tune.weight_average import WeightAverage
 
 
@@ -37,17 +37,13 @@ class SeedTraining:
         device: `cpu` or `cuda`.
 
     Raises:
-        SettingsError: too few slices for a batch, or frames or classes in another number than the network's.
+        SettingsError: a set that the recipe cannot train on, see `refuse_unsuitable`.
     """
 
     def __init__(
         self, settings: TrainingSettings, seed: int, samples: Samples, split: Split, device: str = "cpu"
     ) -> None:
-        if samples.n_frames != settings.network.n_frames:
-            found = str(samples.n_frames)
-            raise SettingsError("labelled set", f"needs {settings.network.n_frames} frames a slice", found)
-        if (n_classes := len(samples.class_names)) != settings.network.n_classes:
-            raise SettingsError("network", f"needs the {n_classes} classes of the set", str(settings.network.n_classes))
+        refuse_unsuitable(samples, split, settings)
         self.settings, self.seed, self.samples, self.split, self.device = settings, seed, samples, split, device
         self.epoch = 0
         self.best_dice = -1.0

@@ -96,7 +96,8 @@ def test_a_node_sees_what_is_there_and_says_what_is_not(data: Path, tmp_path: Pa
         (
             NodeView("same", "another one or none"),
             "storage folder kept: must be one folder that every node can write; found another one or none on node "
-            "10.0.0.2. Give --storage a shared volume or a URI such as s3://bucket/folder.",
+            "10.0.0.2. Name one on a shared volume; a training's --storage may also be a URI, such as "
+            "s3://bucket/folder.",
         ),
         (
             ray.exceptions.RaySystemError("no worker\nModuleNotFoundError: No module named 'tune'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from tests.tune.conftest import ring_slice
 from tune.cli.options import chosen_settings
 from tune.cli.search import search as search_command
 from tune.resources import Resources
-from tune.search import run_search
+from tune.search import STARTED_NAME, run_search
 from tune.search_outcome import TrialOutcome
 from tune.search_space import SearchSettings
 from tune.search_tracking import SearchTracking
 from tune.settings import TrainingSettings
+from tune.storage import JOB_VARIABLE
 
 ONE_AFTER_THE_OTHER = Resources(cpus_per_trial=2)
 """Of two CPUs: the good configuration comes first, so the bad one meets its score."""
@@ -148,6 +150,7 @@ def test_an_mlflow_that_cannot_be_reached_costs_one_warning(
     ("arguments", "text"),
     [
         (["--patch", "24"], "training: patch_px must be a multiple of 16 for this network; found 24."),
+        (["--patch", "inf"], "--patch takes numbers with commas between them; found 'inf'."),
         (["--patch", "big"], "--patch takes numbers with commas between them; found 'big'."),
         (["--loss", "focal"], "training: loss must be one of cross-entropy, dice, cross-entropy+dice, tversky; found"),
         (["--preset", "quick", "--epochs", "1", "--grace", "2"], "search: grace_epochs must lie from 1 to 1; found 2."),
@@ -166,3 +169,51 @@ def test_the_command_refuses_in_one_sentence(
     assert result.exit_code == 2
     assert text in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_set_is_looked_for_on_every_node_before_the_folder_is_used(
+    ring_set: Path, search: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def on_no_other_node(_: Resources, data: Path, __: object) -> None:
+        asked.append(data)
+        raise SettingsError("labelled set", "must be the same on every node")
+
+    monkeypatch.setattr("tune.search.running_ray", lambda _: nullcontext())
+    monkeypatch.setattr("tune.search.refuse_unshared", on_no_other_node)
+    monkeypatch.chdir(ring_set.parent)
+    for _ in range(2):  # a second try is no resume
+        with pytest.raises(SettingsError, match="must be the same on every node"):
+            run_search(search, Path(ring_set.name), tmp_path / "out")
+    assert asked == [ring_set.resolve()] * 2
+    monkeypatch.setenv(JOB_VARIABLE, "{}")
+    with pytest.raises(
+        OutputError, match=r"search folder out: must be an absolute path in a submitted job; .* Ray del"
+    ):
+        run_search(search, ring_set, Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "started", "text"),
+    [
+        (signal.SIGTERM, 143, True, "Stopped; the search is kept in {out}; the same command with --resume continues"),
+        (signal.SIGINT, 130, False, "Stopped; the search is not kept."),
+    ],
+)
+def test_a_search_that_is_stopped_says_what_is_kept(
+    sent: signal.Signals, code: int, started: bool, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        if started:
+            (tmp_path / STARTED_NAME).touch()
+        signal.raise_signal(sent)
+
+    monkeypatch.setattr("tune.search.run_search", stopped)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray may have left its own
+    app = typer.Typer()
+    app.command()(search_command)
+    result = CliRunner().invoke(app, ["--data", "set", "--out", str(tmp_path)])
+    signal.signal(signal.SIGINT, usual)
+    assert result.exit_code == code
+    assert text.format(out=tmp_path) in result.output

@@ -9,9 +9,10 @@ import pytest
 
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec
-from tune.search import refuse_unsuitable_data
+from tune.samples import Samples
 from tune.search_space import Configuration, SearchSettings
 from tune.settings import TrainingSettings
+from tune.suitable import refuse_unsuitable
 
 
 def test_the_default_grid_is_the_papers_question() -> None:
@@ -76,14 +77,20 @@ def test_what_cannot_be_trained_is_refused_in_words(base: dict[str, Any], change
     assert text in str(refusal.value)
 
 
-def test_a_set_of_smaller_slices_is_refused_before_ray_starts(rings: Any) -> None:
-    search = SearchSettings(TrainingSettings.quick(), patch_px=(64,))
-    refuse_unsuitable_data(search, rings)
+def test_a_set_that_a_recipe_cannot_train_on_is_refused(rings: Samples) -> None:
+    recipe = TrainingSettings.quick()
+    split = rings.split(recipe)
+    refuse_unsuitable(rings, split, recipe)
     small = dataclasses.replace(
         rings, shards=tuple(shard[..., :32, :32] for shard in rings.shards), labels=rings.labels[:, :32, :32]
     )
     with pytest.raises(SettingsError, match=r"patch grid: patch_px must be from 1 to 32; found 64\."):
-        refuse_unsuitable_data(search, small)
-    other = dataclasses.replace(search, base=TrainingSettings.quick(network=NetworkSpec(n_frames=20)))
-    with pytest.raises(SettingsError, match=r"labelled set: needs 20 frames a slice; found 30\."):
-        refuse_unsuitable_data(other, rings)
+        refuse_unsuitable(small, split, recipe)
+    for network, text in (
+        (NetworkSpec(n_frames=20), r"labelled set: needs 20 frames a slice; found 30\. Set n_frames"),
+        (NetworkSpec(n_classes=2), r"network: needs the 3 classes of the set; found 2\. Set n_classes"),
+    ):
+        with pytest.raises(SettingsError, match=text):
+            refuse_unsuitable(rings, split, dataclasses.replace(recipe, network=network))
+    with pytest.raises(SettingsError, match="an epoch must fill a batch of 10000 patches; found 18 patches of 9"):
+        refuse_unsuitable(rings, split, dataclasses.replace(recipe, batch_size=10_000))

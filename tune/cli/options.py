@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,12 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         SettingsError: something else.
     """
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SettingsError("command line", f"{option} takes numbers with commas between them", repr(text)) from error
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise SettingsError("command line", f"{option} takes numbers with commas between them", repr(text))
+    return values
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:

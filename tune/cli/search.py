@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pool.errors import PoolError
 from tune.cli.options import chosen_settings, numbers, whole_numbers
+from tune.interrupt import sigterm_as_ctrl_c
 from tune.resources import Resources
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def search(
             grace_epochs=grace,
             reduction_factor=reduction,
         )
-        from tune.search import run_search
+        from tune.search import STARTED_NAME, run_search
         from tune.search_table import BEST_NAME, search_table
 
         n_trials = len(settings.configurations()) * len(settings.seeds)
@@ -85,7 +86,13 @@ def search(
         def on_trial(trial: TrialOutcome, ended: bool) -> None:
             console.print(f"{time.monotonic() - started_s:5.0f} s  {_line(trial, ended)}", highlight=False)
 
-        ranked = run_search(settings, data, out, mlflow, on_trial, resources, name, resume)
+        with sigterm_as_ctrl_c() as stopped_code:
+            try:
+                ranked = run_search(settings, data, out, mlflow, on_trial, resources, name, resume)
+            except KeyboardInterrupt as stop:
+                kept = f"kept in {out}; the same command with --resume continues it"
+                _say_stopped(kept if (out / STARTED_NAME).is_file() else "not kept")
+                raise typer.Exit(stopped_code()) from stop
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(2) from error
@@ -96,6 +103,10 @@ def search(
     seconds = time.monotonic() - started_s
     text = f"{out / BEST_NAME} after {seconds:.0f} s, for: python -m tune train --settings {out / BEST_NAME}"
     console.print(text, highlight=False, soft_wrap=True)
+
+
+def _say_stopped(kept: str) -> None:
+    Console(stderr=True).print(f"Stopped; the search is {kept}.", highlight=False, soft_wrap=True, markup=False)
 
 
 def _line(trial: TrialOutcome, ended: bool) -> str:
