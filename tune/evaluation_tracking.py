@@ -59,7 +59,10 @@ def log_evaluation(uri: str, evaluation: Evaluation, out_dir: Path, name: str, e
         for member_id, run_id in children.items():
             _log_member(client, run_id, member_id, evaluation, pictures)
     except Exception as error:
-        _log.warning("MLflow could not be written to (%s); the evaluation is not in it.", type(error).__name__)
+        text = (
+            "MLflow could not be written to (%s); give the same command again once it can be: no slice is swept twice."
+        )
+        _log.warning(text, type(error).__name__)
         return False
     return True
 

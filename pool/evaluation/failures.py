@@ -6,8 +6,8 @@ contours; (ii) noncontiguous myocardial contours in at least 1 myocardial segmen
 (i)  Every outline has border pixels that another reader would call blood; a reader means blood that is plainly inside.
      So: blood pool of the truth (LV or RV) that is farther than 3 mm from the blood pool's border and lies in the
      mask, 10 mm2 of it or more; or more than half of the LV's blood pool, however small (thin apical cavities).
-     The limits were set on phantom hearts that three readers drew each (`inD` and `broad`, 90 slices each): judged by
-     each other's labels, 7 of 1,080 outlines fail.
+     The limits were set on phantom hearts that three readers drew each (`inD` and `broad`), so that few outlines fail
+     when they are judged by another reader's labels.
 (ii) Seen from the centre of the true LV, some direction has no myocardium, over 2 degrees or more (a gap of one pixel
      is 2 degrees wide at 27 px from the centre). Only pieces of the mask that touch the true LV (myocardium and
      cavity) count, so that a stray piece elsewhere does not close a gap, and of those not what lies in the middle of

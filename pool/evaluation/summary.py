@@ -111,6 +111,12 @@ class EvaluatedSet:
         return len(set(self.subjects))
 
     @property
+    def size_in_words(self) -> str:
+        """How many slices of how many subjects."""
+        n_slices, n_subjects = len(self.slices), self.n_subjects
+        return f"{n_slices} slice{'s' * (n_slices > 1)} of {n_subjects} subject{'s' * (n_subjects > 1)}"
+
+    @property
     def member_ids(self) -> tuple[str, ...]:
         """All members, by id."""
         return tuple(sorted(self.slices[0].measures))

@@ -12,10 +12,13 @@ from pool.shapes import Map, Mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 TRUTH_COLOUR, OUTLINE_COLOUR = "#64d2ff", "#ffb000"
 CHOSEN_COLOUR, OTHERS_COLOUR, FAILED_COLOUR = "#d1495b", "#8a8f98", "#d1495b"
 LEAST_WINDOW_PX = 48
+SHORT_RANGE = 4.0
+"""Of a logarithmic axis: greatest over least value below which 1-2-5 leaves it with one number or none."""
 
 
 def draw_dice_by_rule(evaluated: EvaluatedSet, rules: Sequence[str], ax: Axes) -> Axes:
@@ -25,14 +28,17 @@ def draw_dice_by_rule(evaluated: EvaluatedSet, rules: Sequence[str], ax: Axes) -
         dices = np.array([outcome.dice for outcome in found])
         failed = np.array([outcome.failed == 1 for outcome in found])
         beside = at + 0.18 * np.sin(np.arange(len(dices)) * 2.4)  # spread out, the same in every figure
-        ax.scatter(beside[~failed], dices[~failed], s=9, color=OTHERS_COLOUR, alpha=0.7, linewidths=0)
-        ax.scatter(beside[failed], dices[failed], s=16, color=FAILED_COLOUR, marker="x", linewidths=0.9)
+        ax.scatter(beside[~failed], dices[~failed], s=14, color=OTHERS_COLOUR, alpha=0.8, linewidths=0, zorder=3)
+        ax.scatter(beside[failed], dices[failed], s=18, color=FAILED_COLOUR, marker="x", linewidths=0.9, zorder=3)
     ax.boxplot(
         [[outcome.dice for outcome in found] for found in values.values()],
         positions=range(len(values)),
         widths=0.55,
         showfliers=False,
-        medianprops={"color": "black", "linewidth": 1.6},
+        boxprops={"linewidth": 0.8},
+        whiskerprops={"linewidth": 0.8},
+        capprops={"linewidth": 0.8},
+        medianprops={"color": "black", "linewidth": 1.4, "zorder": 4},
     )
     ax.set_xticks(range(len(values)), list(values), rotation=30, ha="right", fontsize=8)
     ax.set_ylabel("Dice")
@@ -41,8 +47,6 @@ def draw_dice_by_rule(evaluated: EvaluatedSet, rules: Sequence[str], ax: Axes) -
 
 def draw_uncertainty_and_dice(evaluated: EvaluatedSet, ax: Axes) -> Axes:
     """U_pp against Dice of every eligible member on every slice; the member chosen by `min-u_pp` stands out."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     points = [
         (score.u_pp, measured.measures[score.member_id].dice, outcomes["min-u_pp"].chosen == score.member_id)
         for measured, outcomes in zip(evaluated.slices, evaluated.outcomes)
@@ -58,14 +62,23 @@ def draw_uncertainty_and_dice(evaluated: EvaluatedSet, ax: Axes) -> Axes:
         ax.scatter(x, y, s=size, color=colour, alpha=0.6, linewidths=0, label=name)
     if points:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_locator(LogLocator(subs="all"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        number_log_axis(ax.xaxis)
     ax.set_xlabel("U_pp")
     ax.set_ylabel("Dice")
     ax.legend(fontsize=7, frameon=False, loc="lower left")
     return _open(ax)
+
+
+def number_log_axis(axis: Axis) -> None:
+    """Numbers on a logarithmic axis, as many as have room: even steps over a short range, 1-2-5 over a long one."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    short = high < SHORT_RANGE * low
+    axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if short else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(LogLocator(subs="all"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def draw_outline(frame: Map, truth: Mask, mask: Mask, ax: Axes) -> Axes:

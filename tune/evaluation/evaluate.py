@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pool.engine.machine import device_named
 from pool.errors import SettingsError
 from pool.evaluation.failures import FailureCriteria
 from pool.evaluation.rules import MeasuredSlice, measure_mask
@@ -33,8 +34,8 @@ class EvaluationSettings:
     """What decides the numbers of an evaluation, beside pool and slices.
 
     Raises:
-        SettingsError: strides that do not share patches or leave pixels uncovered, no threads, a negative seed, or
-            a device that torch cannot use.
+        SettingsError: a stride that does not divide the mask's, no threads, a negative seed, or a device that torch
+            cannot use.
     """
 
     stride_px: int = 2
@@ -47,14 +48,15 @@ class EvaluationSettings:
     """Torch's device, where the pool was loaded."""
 
     def __post_init__(self) -> None:
-        if self.stride_px < 1:
-            raise SettingsError("evaluation", "the stride must be at least 1 pixel", str(self.stride_px))
+        mask_stride_px = SweepSettings.mask_stride_px
+        if self.stride_px < 1 or mask_stride_px % self.stride_px:
+            rule = f"the stride must divide the mask's, {mask_stride_px} px, as one sweep gives both maps"
+            raise SettingsError("evaluation", rule, f"{self.stride_px} px", "Take 2, 4, 8 or 16.")
         if self.n_threads < 1:
-            raise SettingsError("evaluation", "needs at least one thread", str(self.n_threads))
+            raise SettingsError("evaluation", "needs at least one thread", str(self.n_threads), "Take 1 or more.")
         if self.seed < 0:
-            raise SettingsError("evaluation", "the seed must not be negative", str(self.seed))
-        _refuse_unknown_device(self.device)
-        self.sweep().grid()
+            raise SettingsError("evaluation", "the seed must not be negative", str(self.seed), "Take 0 or more.")
+        device_named(self.device)
 
     def sweep(self) -> SweepSettings:
         """How slices are swept."""
@@ -156,17 +158,11 @@ def evaluate(
             slices.append(_measured(item, scores, masks[-1]))
             indices.append(index)
         if not slices:
-            raise SettingsError(f"set {source.name}", "needs a slice with myocardium in its labels", "none")
+            remedy = "Are its labels the right ones? If so, leave the set out."
+            raise SettingsError(f"set {source.name}", "needs a slice with myocardium in its labels", "none", remedy)
         evaluated = EvaluatedSet.of(source.name, slices, settings.seed)
         results.append(SetResult(source, evaluated, tuple(indices), tuple(masks), digest.hexdigest()))
     return Evaluation(pool, settings, tuple(results), sweeps.n_swept, sweeps.n_kept)
-
-
-def _refuse_unknown_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise SettingsError("evaluation", "device must be one that torch can use here", repr(device)) from error
 
 
 def _measured(item: TrueSlice, scores: Sequence[Any], masks: dict[str, Mask]) -> MeasuredSlice:

@@ -10,7 +10,13 @@ import numpy as np
 from scipy import ndimage
 
 from pool.evaluation.rules import RULE_NAMES
-from pool.figures.evaluation import draw_dice_by_rule, draw_outline, draw_uncertainty_and_dice, name_outlines
+from pool.figures.evaluation import (
+    draw_dice_by_rule,
+    draw_outline,
+    draw_uncertainty_and_dice,
+    name_outlines,
+    number_log_axis,
+)
 from pool.results import NOT_FOR_DIAGNOSIS
 from pool.shapes import MYOCARDIUM, Map, Mask
 from tune.evaluation.evaluate import Evaluation, SetResult
@@ -114,8 +120,7 @@ def brightest_frame(true: TrueSlice) -> Map:
 
 
 def _title(item: SetResult) -> str:
-    evaluated = item.evaluated
-    return f"{evaluated.name}: {len(evaluated.slices)} slices, {evaluated.n_subjects} subjects"
+    return f"{item.evaluated.name}: {item.evaluated.size_in_words}"
 
 
 def _dice_range(evaluation: Evaluation) -> tuple[float, float]:
@@ -126,11 +131,12 @@ def _dice_range(evaluation: Evaluation) -> tuple[float, float]:
 
 
 def _share_columns(panels: list[Axes]) -> None:
-    """One range of uncertainty for all panels, so that sets compare."""
+    """One range of uncertainty for all panels, so that sets compare; and numbers on the axis that suit it."""
     limits = [ax.get_xlim() for ax in panels if ax.get_xscale() == "log"]  # linear ones show no point
     for ax in panels:
         if limits and ax.get_xscale() == "log":
             ax.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+            number_log_axis(ax.xaxis)
 
 
 def _panels(n: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

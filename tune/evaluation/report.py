@@ -14,7 +14,7 @@ from typing import Any
 
 from pool import __version__
 from pool.errors import OutputError
-from pool.evaluation.rules import RULE_NAMES
+from pool.evaluation.rules import MEMBERS_MEAN, NOTHING_OUTLINED, RULE_NAMES, MeasuredSlice, RuleOutcome
 from pool.evaluation.statistics import SIGNIFICANT
 from pool.results import NOT_FOR_DIAGNOSIS
 from tune.evaluation.evaluate import Evaluation, SetResult
@@ -51,9 +51,8 @@ def refuse_foreign_folder(out_dir: Path) -> None:
         names = [path.name for path in out_dir.iterdir()] if out_dir.exists() else []
     except OSError as error:
         found = "a file" if out_dir.is_file() else error.strerror or ""
-        raise OutputError(
-            f"{out_dir.name}", "must be a folder that can be read", found, "Give another --out."
-        ) from error
+        remedy = "Give another --out."
+        raise OutputError(f"{out_dir.name}", "must be a folder that can be read", found, remedy) from error
     if names and not {REPORT, FOLDER} & set(names):
         rule = "must be new, empty or an earlier evaluation"
         raise OutputError(f"folder {out_dir.name}", rule, names[0], "Give another --out.")
@@ -89,7 +88,8 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         os.replace(partial, path)
     except OSError as error:
-        raise OutputError(f"file {path.name}", "must be writable", error.strerror or str(error)) from error
+        found, remedy = error.strerror or str(error), "Mend that and give the same command again: sweeps are kept."
+        raise OutputError(f"file {path.name}", "must be writable", found, remedy) from error
 
 
 def report_fields(evaluation: Evaluation) -> dict[str, Any]:
@@ -155,8 +155,17 @@ def _rows(item: SetResult) -> Iterator[dict[str, object]]:
                 "dice": outcome.dice,
                 "hd95_mm": outcome.hd95_mm,
                 "failed": outcome.failed,
+                "why_failed": "; ".join(_why_failed(measured, outcome)),
                 "regret": outcome.regret,
             }
+
+
+def _why_failed(measured: MeasuredSlice, outcome: RuleOutcome) -> tuple[str, ...]:
+    """Of the outline that a rule believed; a mean of members has no reasons."""
+    if outcome.rule == MEMBERS_MEAN:
+        return ()
+    measure = measured.measures[outcome.chosen] if outcome.chosen is not None else NOTHING_OUTLINED
+    return measure.why_failed
 
 
 def _finite(fields: Any) -> Any:

@@ -115,4 +115,5 @@ def _write(path: Path, answers: dict[str, MemberAnswer]) -> None:
         partial.write_bytes(buffer.getvalue())
         os.replace(partial, path)
     except OSError as error:
-        raise OutputError(f"folder {FOLDER}", "must be writable", error.strerror or str(error)) from error
+        found, remedy = error.strerror or str(error), "Mend that and give the same command again: sweeps are kept."
+        raise OutputError(f"folder {FOLDER}", "must be writable", found, remedy) from error

@@ -24,10 +24,9 @@ NOTES = (
 def rules_table(item: SetResult) -> Table:
     """Every rule's accuracy on one set."""
     evaluated = item.evaluated
-    counts = f"{len(evaluated.slices)} slices of {evaluated.n_subjects} subjects"
-    title = f"{evaluated.name} ({item.source.origin}): {counts}"
+    title = f"{evaluated.name} ({item.source.origin}): {evaluated.size_in_words}"
     if item.n_without_truth:
-        title += f"\n{item.n_without_truth} slices without myocardium in their labels left out"
+        title += f"\nleft out for want of myocardium in their labels: {item.n_without_truth}"
     headings = ("Dice\nmean", "\nsd", "\nleast", "HD95\nmean", "mm\nmedian", "\nmax", "failed\nn", "\n%", "regret")
     table = _table(title, "rule", headings)
     for rule in RULE_NAMES:

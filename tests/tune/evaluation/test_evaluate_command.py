@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from pool.errors import SettingsError
 from pool.evaluation.rules import RULE_NAMES
+from pool.figures.evaluation import number_log_axis
 from pool.manifest import PoolManifest
 from pool.member import Member, Pool
 from pool.preprocess import PreparedSlice
@@ -96,7 +98,7 @@ def evaluated(pool_dir: Path, data: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_tables_say_how_many_slices_and_subjects(evaluated: tuple[Path, str]) -> None:
     _, text = evaluated
-    assert "exD-1 (phantom exD-1, seed 1): 3 slices of 1 subjects" in text
+    assert "exD-1 (phantom exD-1, seed 1): 3 slices of 1 subject  " in text
     assert ": 9 slices of 3 subjects" in text
     assert "min-u_pp against best-validation: two-tailed p" in text
     assert "24 sweeps with a stride of 16 px" in text
@@ -129,6 +131,11 @@ def test_the_table_of_slices_agrees_with_the_report(evaluated: tuple[Path, str])
     member = next(row for row in rows if row["kind"] == "member")
     assert (member["u_pp"] == "") == (member["ineligible"] == "the mask is empty")
     assert {row["hd95_mm"] for row in rows}.isdisjoint({"", "nan"})
+    told = {row["name"]: row["why_failed"] for row in rows if (row["set"], row["slice"]) == ("exD-1", rows[0]["slice"])}
+    (oracle,) = (row for row in rows[: N_MEMBERS + len(RULE_NAMES)] if row["name"] == "oracle")
+    assert float(oracle["failed"]) == 1.0  # the networks are untrained
+    assert oracle["why_failed"] == told[oracle["chosen"]] != ""
+    assert told["members-mean"] == ""
 
 
 def test_figures_are_there(evaluated: tuple[Path, str]) -> None:
@@ -142,11 +149,15 @@ def test_figures_are_there(evaluated: tuple[Path, str]) -> None:
     [
         (["--sets", "mars"], "set: must be real, NAME=FOLDER"),
         (["--sets", "real", "--real-data", "nowhere"], "needs images/*.mat and labels/*.mat; found none in nowhere."),
-        (["--stride", "3"], "patch grid: stride_px must divide 128 - 64"),
-        (["--stride", "0"], "evaluation: the stride must be at least 1 pixel; found 0."),
+        (
+            ["--stride", "3"],
+            "evaluation: the stride must divide the mask's, 16 px, as one sweep gives both maps; found",
+        ),
+        (["--stride", "32"], "maps; found 32 px. Take 2, 4, 8 or 16."),
+        (["--stride", "0"], "maps; found 0 px. Take 2, 4, 8 or 16."),
         (["--threads", "0"], "evaluation: needs at least one thread; found 0."),
         (["--seed", "-1"], "evaluation: the seed must not be negative; found -1."),
-        (["--device", "abacus"], "evaluation: device must be one that torch can use here; found 'abacus'."),
+        (["--device", "abacus"], "--device: must be a device torch can use here; found 'abacus'. Try cpu."),
         (["--subjects", "0"], "set inD: needs at least one subject; found 0."),
         (["--pool", "nowhere"], "pool folder nowhere: needs a manifest.json"),
         (["--out", "."], "must be new, empty or an earlier evaluation"),
@@ -295,4 +306,17 @@ def test_an_unreachable_mlflow_gives_one_warning(
         assert not log_evaluation(f"sqlite:///{tmp_path}/file/mlflow.db", *for_mlflow, "unused")
     (warning,) = [r.getMessage() for r in caplog.records if r.name == "tune.evaluation_tracking"]
     assert warning.startswith("MLflow could not be written to (")
-    assert warning.endswith("); the evaluation is not in it.")
+    assert warning.endswith("); give the same command again once it can be: no slice is swept twice.")
+
+
+@pytest.mark.parametrize(
+    ("least", "greatest", "shown"),
+    [(0.011, 0.025, ["0.015", "0.02", "0.025"]), (0.001, 0.04, ["0.001", "0.002", "0.005", "0.01", "0.02"])],
+)
+def test_a_log_axis_has_a_few_numbers_whatever_its_range(least: float, greatest: float, shown: list[str]) -> None:
+    ax = Figure().subplots()
+    ax.set_xscale("log")
+    ax.set_xlim(least, greatest)
+    number_log_axis(ax.xaxis)
+    inside = [place for place in ax.xaxis.get_majorticklocs() if least <= place <= greatest]
+    assert [ax.xaxis.get_major_formatter()(place) for place in inside] == shown
