@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from tune.training import EpochReport
 
 CHECKPOINT_MEMBER = "member"
 """Name of the weights in a checkpoint's folder, without `.safetensors`."""
+_WEIGHTS = re.compile(r"s\d+-e\d+\.safetensors|\.(s\d+-e\d+\.safetensors|manifest\.json)\.partial")
+"""Files of a pool that is not whole yet."""
 
 
 class CheckpointFolder(Protocol):
@@ -26,18 +28,6 @@ class CheckpointFolder(Protocol):
 
     def as_directory(self) -> Any:
         """Context manager that gives a local folder."""
-
-
-@dataclass(frozen=True)
-class LocalFolder:
-    """A checkpoint in a folder of this machine."""
-
-    path: Path
-
-    @contextmanager
-    def as_directory(self) -> Iterator[str]:
-        """The folder itself."""
-        yield str(self.path)
 
 
 @dataclass(frozen=True)
@@ -84,15 +74,20 @@ def choose_members(candidates: Sequence[Candidate], settings: TrainingSettings) 
     return tuple(chosen)
 
 
-def refuse_used_folder(out_dir: Path) -> None:
-    """Refuse a folder that is no folder or holds anything; asked before training, not after.
+def refuse_used_folder(out_dir: Path, may_be_cut_short: bool) -> None:
+    """Refuse a folder that is no folder or is in use; asked before training, not after.
+
+    Args:
+        out_dir: the pool folder.
+        may_be_cut_short: whether weights without a manifest may lie there: whoever wrote them was killed.
 
     Raises:
-        OutputError: it does.
+        OutputError: it is.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise OutputError(f"pool folder {out_dir.name}", "must be a folder", "a file")
-    if out_dir.is_dir() and any(out_dir.iterdir()):
+    names = [path.name for path in out_dir.iterdir()] if out_dir.is_dir() else []
+    if names and not (may_be_cut_short and all(map(_WEIGHTS.fullmatch, names))):
         found = "a pool" if (out_dir / MANIFEST_NAME).exists() else "other files"
         raise OutputError(
             f"pool folder {out_dir.name}", "must be new or empty", found, "Name another folder, or empty it."
@@ -110,7 +105,7 @@ def write_pool(
     """Write weights, then the manifest: a folder with a manifest is a whole pool.
 
     Args:
-        out_dir: new or empty.
+        out_dir: new or empty, or with weights but no manifest, which are removed.
         name: of the pool.
         chosen: the members.
         settings: go into the manifest with their hash.
@@ -120,9 +115,12 @@ def write_pool(
     Raises:
         OutputError: the folder is in use or cannot be written.
     """
-    refuse_used_folder(out_dir)
+    refuse_used_folder(out_dir, may_be_cut_short=True)
     members = []
     try:
+        if out_dir.is_dir():
+            for left_over in out_dir.iterdir():
+                left_over.unlink()
         for candidate in chosen:
             with candidate.folder.as_directory() as folder:
                 weights = load_file(Path(folder) / f"{CHECKPOINT_MEMBER}.safetensors")
@@ -145,7 +143,8 @@ def write_pool(
         manifest = PoolManifest(name, tuple(members), provenance)
         save_manifest(out_dir, manifest)
     except OSError as error:
-        raise OutputError(f"pool folder {out_dir.name}", "must be writable", error.strerror or str(error)) from error
+        found, remedy = error.strerror or str(error), "Mend that; a training with --storage goes on with --resume."
+        raise OutputError(f"pool folder {out_dir.name}", "must be writable", found, remedy) from error
     return manifest
 
 

@@ -116,7 +116,7 @@ def refuse_unusable_places(out_dir: Path, storage_path: str | Path | Storage | N
     """Refuse folders that a training could not use; asked before anything is simulated or trained.
 
     Args:
-        out_dir: the pool folder, which must be new or empty.
+        out_dir: the pool folder, which must be new or empty; on a resume it may hold weights without a manifest.
         storage_path: the storage folder or its URI, if one was named.
         resume: whether the storage must hold a training, or must not.
 
@@ -125,7 +125,7 @@ def refuse_unusable_places(out_dir: Path, storage_path: str | Path | Storage | N
         SettingsError: nothing to resume, or a URI of an unknown scheme.
     """
     refuse_unwritable(f"pool folder {out_dir.name}", out_dir)
-    refuse_used_folder(out_dir)
+    refuse_used_folder(out_dir, may_be_cut_short=resume)
     if storage_path is None:
         if resume:
             remedy = "Name the one it was started with."

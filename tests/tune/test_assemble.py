@@ -9,7 +9,8 @@ from pool.errors import OutputError
 from pool.manifest import save_weights, verify_pool
 from pool.member import Pool
 from pool.networks import build_network
-from tune.assemble import Candidate, LocalFolder, choose_members, write_pool
+from tests.tune.local_folder import LocalFolder
+from tune.assemble import Candidate, choose_members, refuse_used_folder, write_pool
 from tune.errors import TooFewMembersError
 from tune.settings import TrainingSettings
 from tune.training import EpochReport
@@ -63,3 +64,27 @@ def test_the_written_pool_loads_with_verified_hashes(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], tensor) for name, tensor in network.state_dict().items())
     with pytest.raises(OutputError, match=r"pool folder pool: must be new or empty; found a pool\."):
         write_pool(tmp_path / "pool", "test", chosen, tiny, "data-hash")
+
+
+def test_a_pool_that_was_cut_short_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, out = settings(n_checkpoints=1), tmp_path / "pool"
+    network = build_network(tiny.network, torch.Generator().manual_seed(1))
+    save_weights(tmp_path / "c1", "member", network.state_dict())
+    one, another = (candidate(1, epoch, 0.8, tmp_path / "c1") for epoch in (1, 2))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tune.assemble.save_manifest", full)
+        with pytest.raises(OutputError, match=r"pool folder pool: must be writable; found No space .* --resume\."):
+            write_pool(out, "test", [one], tiny, "data-hash")
+    (out / ".s1-e02.safetensors.partial").touch()
+    with pytest.raises(OutputError, match=r"pool folder pool: must be new or empty; found other files\."):
+        refuse_used_folder(out, may_be_cut_short=False)
+    assert write_pool(out, "test", [another], tiny, "data-hash") == verify_pool(out)
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "s1-e02.safetensors"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.safetensors").touch()
+    with pytest.raises(OutputError, match=r"pool folder other: must be new or empty; found other files\."):
+        write_pool(tmp_path / "other", "test", [another], tiny, "data-hash")

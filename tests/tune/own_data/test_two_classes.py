@@ -19,7 +19,8 @@ from pool.member import Pool
 from pool.series import PerfusionSeries
 from pool.shapes import CLASS_NAMES, MYOCARDIUM
 from pool.sweep import SweepSettings
-from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder
+from tests.tune.local_folder import LocalFolder
+from tune.assemble import CHECKPOINT_MEMBER, Candidate
 from tune.run import train_pool
 from tune.samples import Samples
 from tune.settings import TrainingSettings

@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 
 from pool.manifest import PoolManifest
 from tests.samples import tiny_pool
-from tune.assemble import Candidate, LocalFolder
+from tests.tune.local_folder import LocalFolder
+from tune.assemble import Candidate
 from tune.settings import TrainingSettings
 from tune.tracking import Tracking
 from tune.tracking.registry import RegistryName
