@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pool.errors import SettingsError
@@ -77,6 +77,10 @@ class TrainingSettings:
     """Arithmetic of the forward pass: `float32`, `bfloat16`, or `auto`: bfloat16 where it is computed natively."""
 
     def __post_init__(self) -> None:
+        whole = [(f.name, getattr(self, f.name)) for f in fields(self) if f.type in ("int", "int | None")]
+        for name, value in (*whole, *(("seeds", seed) for seed in self.seeds)):
+            if value is not None and not isinstance(value, int):  # a recipe in JSON may hold anything
+                raise SettingsError("training", f"{name} must be whole", repr(value), "Write it without a fraction.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise SettingsError("training", "seeds must be different numbers of at least 0", str(list(self.seeds)))
         limits = {

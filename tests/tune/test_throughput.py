@@ -69,4 +69,4 @@ def test_the_command_refuses_in_one_sentence(arguments: tuple[str, ...], text: s
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     code, output = run("--phantom", "inD", "--device", "cuda")
     assert code == 2
-    assert "throughput: device must exist; found no CUDA device. Take --device cpu." in " ".join(output.split())
+    assert "--device: must be a device torch can use here; found 'cuda'. Try cpu." in " ".join(output.split())

@@ -40,6 +40,9 @@ def test_the_hash_changes_with_any_setting() -> None:
     ("changes", "text"),
     [
         ({"seeds": (1, 1)}, "seeds must be different numbers of at least 0; found [1, 1]."),
+        ({"seeds": (1, 2.5)}, "training: seeds must be whole; found 2.5. Write it without a fraction."),
+        ({"batch_size": 16.5}, "training: batch_size must be whole; found 16.5."),
+        ({"n_validation_slices": 1.5}, "training: n_validation_slices must be whole; found 1.5."),
         ({"n_checkpoints": 9}, "n_checkpoints cannot exceed n_epochs; found 9 checkpoints of 8 epochs. Train longer"),
         (
             {"loss": "focal"},

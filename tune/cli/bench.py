@@ -11,6 +11,7 @@ import torch
 import typer
 from rich.console import Console
 
+from pool.engine.machine import device_named
 from pool.errors import PoolError, SettingsError
 from tune.cli.options import chosen_settings
 
@@ -36,8 +37,7 @@ def bench(
             raise SettingsError("throughput", "needs either --data or --phantom", "both" if data else "neither")
         if threads < 1:
             raise SettingsError("throughput", "threads must be at least 1", str(threads))
-        if device == "cuda" and not torch.cuda.is_available():
-            raise SettingsError("throughput", "device must exist", "no CUDA device", "Take --device cpu.")
+        device_named(device)
         changes: dict[str, Any] = {"batch_size": batch}
         settings = chosen_settings(preset, settings_file, changes, {"width": width, "n_poolings": poolings})
         torch.set_num_threads(threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -17,6 +16,7 @@ import tune.tracking.delivery
 from tests.tune.tracking.conftest import Training, report
 from tune.tracking import Tracking
 
+Heard = Callable[[], list[str]]
 KEPT = "MLflow could not be written to (%s); training goes on, what it logs is kept to be sent later."
 
 
@@ -39,8 +39,10 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, method: str, act: Callable[[int], N
     monkeypatch.setattr(MlflowClient, method, maybe_fail)
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "tune.tracking"]
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture) -> Heard:
+    """What the user was told so far."""
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "tune.tracking"]
 
 
 def test_seeds_and_checkpoints_stand_under_the_pools_run(training: Training, mlflow_uri: str, tmp_path: Path) -> None:
@@ -82,13 +84,13 @@ def test_nothing_is_written_without_a_uri(training: Training, tmp_path: Path) ->
 
 
 def test_an_unreachable_mlflow_gives_one_warning_and_keeps_everything(
-    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    training: Training, tmp_path: Path, heard: Heard
 ) -> None:
     tracking = training.tracking("http://127.0.0.1:9", tmp_path / "log", "unreachable")
     training.run(tracking, "anything")
     n_entries = tracking.n_unsent
     assert n_entries > 20
-    assert warnings(caplog) == [
+    assert heard() == [
         KEPT % "MlflowException",
         f"{n_entries} entries of the training's log still wait for MLflow, in {tmp_path}/log: "
         "`python -m tune send-logs` sends them.",
@@ -98,11 +100,7 @@ def test_an_unreachable_mlflow_gives_one_warning_and_keeps_everything(
 
 
 def test_one_failed_request_costs_nothing(
-    training: Training,
-    mlflow_uri: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    training: Training, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     def fail(n: int) -> None:
         if n == 2:
@@ -115,15 +113,11 @@ def test_one_failed_request_costs_nothing(
         ("pool", "seed-0", "seed-1", "s0-e01", "s1-e01"), "FINISHED"
     )
     assert [name for name, run in found.items() if run.data.tags.get("member") == "true"] == ["s1-e01", "s0-e01"]
-    assert warnings(caplog) == [KEPT % "OSError"]
+    assert heard() == [KEPT % "OSError"]
 
 
 def test_a_store_that_fails_is_asked_again_only_after_a_pause_and_at_the_end(
-    training: Training,
-    mlflow_uri: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    training: Training, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     monkeypatch.setattr(tune.tracking.delivery, "FIRST_PAUSE_S", 3600.0)
     monkeypatch.setattr(tune.tracking.delivery, "LONGEST_PAUSE_S", 3600.0)
@@ -134,18 +128,18 @@ def test_a_store_that_fails_is_asked_again_only_after_a_pause_and_at_the_end(
         raise ConnectionError("gone")
 
     fail_at(monkeypatch, "log_batch", fail)
-    with caplog.at_level(logging.WARNING), training.tracking(mlflow_uri, tmp_path / "log", "failing") as tracking:
+    with training.tracking(mlflow_uri, tmp_path / "log", "failing") as tracking:
         tracking.start("pool", training.settings, "hash")
         for epoch in range(1, 10):
             tracking.log_epoch(report(0, epoch))
     assert len(calls) <= 2
-    first, last = warnings(caplog)
+    first, last = heard()
     assert first == KEPT % "ConnectionError"
     assert "still wait for MLflow" in last
 
 
 def test_what_mlflow_will_never_take_does_not_hold_up_the_rest(
-    training: Training, mlflow_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    training: Training, mlflow_uri: str, tmp_path: Path, heard: Heard
 ) -> None:
     first = training.tracking(mlflow_uri, tmp_path / "log", "deleted")
     with first:
@@ -155,7 +149,7 @@ def test_what_mlflow_will_never_take_does_not_hold_up_the_rest(
     found = runs_of(mlflow_uri, "deleted")
     assert found.keys() == {"pool", "seed-0", "s0-e01", "s1-e01"}
     assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert "MLflow does not take RunLogged of run seed-1 (MlflowException); the rest is sent." in warnings(caplog)
+    assert "MLflow does not take RunLogged of run seed-1 (MlflowException); the rest is sent." in heard()
 
 
 @pytest.mark.parametrize("method", ["log_batch", "log_artifact"])
@@ -197,11 +191,7 @@ def test_ctrl_c_while_writing_leaves_no_run_open_and_a_resume_makes_it_whole(
 
 
 def test_a_full_disk_costs_the_log_and_not_the_training(
-    training: Training,
-    mlflow_uri: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    training: Training, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: Heard
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -217,11 +207,11 @@ def test_a_full_disk_costs_the_log_and_not_the_training(
     found = runs_of(mlflow_uri, "full")
     assert found["seed-0"].data.metrics == {}
     assert found["seed-1"].data.metrics["validation_dice"] == 0.6
-    assert warnings(caplog) == ["The training's log for MLflow has a gap (No space left on device); training goes on."]
+    assert heard() == ["The training's log for MLflow has a gap (No space left on device); training goes on."]
 
 
 def test_a_log_that_would_be_deleted_is_moved_to_where_it_can_be_sent_from(
-    training: Training, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    training: Training, tmp_path: Path, heard: Heard
 ) -> None:
     tracking = training.tracking("http://127.0.0.1:9", tmp_path / "temporary" / "log", "moved")
     training.run(tracking)
@@ -229,4 +219,4 @@ def test_a_log_that_would_be_deleted_is_moved_to_where_it_can_be_sent_from(
     tracking.move_unsent_log(tmp_path / "kept")
     assert (tmp_path / "kept" / "mlflow-log" / "log.jsonl").is_file()
     assert not (tmp_path / "temporary" / "log").exists()
-    assert warnings(caplog)[-1] == f"The log was moved to {tmp_path}/kept, because its storage folder was temporary."
+    assert heard()[-1] == f"The log was moved to {tmp_path}/kept, because its storage folder was temporary."
