@@ -30,6 +30,8 @@ class SeedProgress:
     """Of the last finished epoch."""
     finished: bool = False
     n_reports: int = 0
+    share_before: float = 0.0
+    """Done before the trials were started, from 0 to 1; above 0 where a training is resumed."""
 
     @property
     def share(self) -> float:
@@ -61,7 +63,8 @@ class TrainingProgress:
     @property
     def remaining_s(self) -> float | None:
         """Time left at the pace so far [s]; None before there is a pace."""
-        return self.elapsed_s * (1.0 / self.share - 1.0) if self.share > 0.02 else None
+        gained = self.share - sum(seed.share_before for seed in self.seeds) / len(self.seeds)
+        return self.elapsed_s * (1.0 - self.share) / gained if gained > 0.02 else None
 
 
 class TrainingDisplay:

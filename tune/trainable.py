@@ -61,6 +61,8 @@ class DriverCallback(LiveCallback):
         seed, result = info["trial"].config["seed"], info["result"]
         state = replace(self._seeds[seed], n_reports=self._seeds[seed].n_reports + 1)
         if step := result.get("progress"):
+            if state.n_reports == 1:
+                state = replace(state, share_before=(step["epoch"] - 1) / state.n_epochs)
             state = replace(
                 state,
                 epoch=step["epoch"],
@@ -75,6 +77,13 @@ class DriverCallback(LiveCallback):
             )
             self._on_epoch(report)
         self._update(seed, state)
+
+    def on_step_begin(self, *_: Any, **info: Any) -> None:
+        """Tune's hook for every turn of its loop: of trials that ended before a resume it tells nothing else."""
+        for trial in info["trials"]:
+            state = self._seeds[trial.config["seed"]]
+            if trial.status == "TERMINATED" and not state.finished:
+                self._update(state.seed, replace(state, finished=True, share_before=float(state.n_reports == 0)))
 
     def on_trial_recover(self, *_: Any, **info: Any) -> None:
         """Tune's hook for a trial that failed and will be taken up again."""
