@@ -37,7 +37,13 @@ def _send(storage: Path, uri: str) -> tuple[int, int]:
     if folder is None:
         remedy = "Name the folder that was given to `train` as --storage."
         raise JournalError(f"folder {storage.name}", "must hold the log of a training", "none", remedy)
-    journal = Journal(folder)
+    try:
+        journal = Journal(folder)
+    except OSError as error:
+        found, remedy = error.strerror or type(error).__name__, "Allow writing there, or copy it elsewhere."
+        raise JournalError(
+            f"folder {folder.name}", "must be writable: what was sent is noted there", found, remedy
+        ) from error
     try:
         sender = Sender(journal, uri, EXPERIMENT)
         n_before = sender.n_left

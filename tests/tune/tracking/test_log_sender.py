@@ -172,3 +172,15 @@ def test_send_logs_refuses_in_words(training: Training, tmp_path: Path) -> None:
         journal.close()
     assert busy.exit_code == 2
     assert "MLflow log: must not be in use; found another process." in busy.output
+
+
+def test_send_logs_refuses_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "log.jsonl").touch()
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tune.tracking.journal.Journal", type("ReadOnly", (Journal,), {"__init__": read_only}))
+    result = CliRunner().invoke(app, ["send-logs", "--mlflow", NOWHERE, "--storage", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "what was sent is noted there; found Read-only file system. Allow writing there" in result.output
