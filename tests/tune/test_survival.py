@@ -52,82 +52,96 @@ def weights_of(manifest: PoolManifest) -> dict[str, str]:
     return {member.id: member.weights_sha256 for member in manifest.members}
 
 
-def train_words(data: Path, settings: TrainingSettings, folder: Path, *more: str) -> list[str]:
-    """Arguments of `python -m tune`; the pool goes to `folder/pool`, checkpoints to `folder/storage`."""
-    recipe = folder / "settings.json"
-    recipe.write_text(json.dumps(settings.to_dict()))
-    places = ["--data", str(data), "--out", str(folder / "pool"), "--storage", str(folder / "storage")]
-    return ["train", *places, "--settings", str(recipe), *more]
+@dataclass(frozen=True)
+class Place:
+    """Where a training reads and writes."""
+
+    data: Path
+    folder: Path
+
+    @property
+    def watched(self) -> Path:
+        """Where its trials tell what they do, and wait."""
+        return self.folder / "watched"
+
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "storage"
+
+    def words(self, settings: TrainingSettings, *more: str) -> list[str]:
+        """Arguments of `python -m tune`."""
+        recipe = self.folder / "settings.json"
+        recipe.write_text(json.dumps(settings.to_dict()))
+        places = ["--data", str(self.data), "--out", str(self.pool), "--storage", str(self.storage)]
+        return ["train", *places, "--settings", str(recipe), *more]
+
+    def epochs_in_state(self) -> list[int]:
+        """Last epoch of every trial in the whole copy of Tune's state."""
+        states = (self.storage / "seeds" / "kept-state").glob("experiment_state-*.json")
+        trials = [json.loads(trial[1]) for state in states for trial in json.loads(state.read_text())["trial_data"]]
+        return [trial["last_result"].get("epoch_report", {"epoch": 0})["epoch"] for trial in trials]
 
 
-def epochs_in_state(storage: Path) -> list[int]:
-    """Last epoch of every trial in the whole copy of Tune's state."""
-    states = (storage / "seeds" / "kept-state").glob("experiment_state-*.json")
-    trials = [json.loads(trial[1]) for state in states for trial in json.loads(state.read_text())["trial_data"]]
-    return [trial["last_result"].get("epoch_report", {"epoch": 0})["epoch"] for trial in trials]
+@pytest.fixture
+def place(data: Path, tmp_path: Path) -> Place:
+    made = Place(data, tmp_path)
+    made.watched.mkdir()
+    return made
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_killed_driver_goes_on_where_it_was(
-    data: Path,
-    settings: TrainingSettings,
-    never_stopped: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    place: Place, settings: TrainingSettings, never_stopped: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = tmp_path / "watched"
-    watched.mkdir()
-    words = ["-m", "tests.tune.watched", str(watched), "2", *train_words(data, settings, tmp_path)]
+    words = ["-m", "tests.tune.watched", str(place.watched), "2", *place.words(settings)]
     with run_python(words, os.environ | {"OMP_NUM_THREADS": "1"}) as driver:
-        wait_until("epoch 2 is in the state", lambda: epochs_in_state(tmp_path / "storage") == [2, 2], driver)
+        wait_until("epoch 2 is in the state", lambda: place.epochs_in_state() == [2, 2], driver)
         driver.kill()
         driver.wait()
-    before = epochs_trained(watched)
+    before = epochs_trained(place.watched)
     assert [row[:2] for row in before] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     trials = {row[2] for row in before}
     wait_until("its trials are gone too", lambda: not any(runs(pid) for pid in trials))
-    assert not (tmp_path / "pool").exists()
+    assert not place.pool.exists()
 
-    (watched / GO).touch()
-    monkeypatch.setattr("tune.trainable.train_trial", watched_trial(watched, 2))
-    manifest = train_pool(settings, data, tmp_path / "pool", storage_path=tmp_path / "storage", resume=True)
-    assert [row[:2] for row in epochs_trained(watched) if row not in before] == [(1, 3), (2, 3)]
+    (place.watched / GO).touch()
+    monkeypatch.setattr("tune.trainable.train_trial", watched_trial(place.watched, 2))
+    manifest = train_pool(settings, place.data, place.pool, storage_path=place.storage, resume=True)
+    assert [row[:2] for row in epochs_trained(place.watched) if row not in before] == [(1, 3), (2, 3)]
     assert weights_of(manifest) == never_stopped
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_sigterm_stops_as_ctrl_c_does_and_the_same_command_resumes(
-    data: Path,
-    settings: TrainingSettings,
-    never_stopped: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    place: Place, settings: TrainingSettings, never_stopped: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched = tmp_path / "watched"
-    watched.mkdir()
     one_seed = dataclasses.replace(settings, seeds=(2,))
-    monkeypatch.setattr("tune.trainable.train_trial", watched_trial(watched, 1))
+    monkeypatch.setattr("tune.trainable.train_trial", watched_trial(place.watched, 1))
 
     def send_sigterm() -> None:
-        wait_until("epoch 1 is in the state", lambda: epochs_in_state(tmp_path / "storage") == [1])
+        wait_until("epoch 1 is in the state", lambda: place.epochs_in_state() == [1])
         os.kill(os.getpid(), signal.SIGTERM)
 
     scheduler = threading.Thread(target=send_sigterm)
     scheduler.start()
-    words = train_words(data, one_seed, tmp_path)
+    words = place.words(one_seed)
     before = signal.getsignal(signal.SIGTERM)
     stopped = CliRunner().invoke(app, words)
     scheduler.join()
     assert stopped.exit_code == 143
-    assert f"kept in {tmp_path / 'storage'}; the same command with --resume continues it." in stopped.output
+    assert f"kept in {place.storage}; the same command with --resume continues it." in stopped.output
     assert signal.getsignal(signal.SIGTERM) == before
 
-    (watched / GO).touch()
+    (place.watched / GO).touch()
     resumed = CliRunner().invoke(app, [*words, "--resume"])
     assert resumed.exit_code == 0, resumed.output
-    assert [row[:2] for row in epochs_trained(watched)] == [(2, 1), (2, 2), (2, 3)]
+    assert [row[:2] for row in epochs_trained(place.watched)] == [(2, 1), (2, 2), (2, 3)]
     expected = {member_id: sha256 for member_id, sha256 in never_stopped.items() if member_id.startswith("s2")}
-    assert weights_of(verify_pool(tmp_path / "pool")) == expected
+    assert weights_of(verify_pool(place.pool)) == expected
 
 
 @dataclass(frozen=True)
@@ -155,49 +169,45 @@ def documented_submission() -> list[str]:
 
 
 def test_the_job_of_the_guide_leaves_the_pool(
-    two_nodes: TwoNodes, data: Path, settings: TrainingSettings, never_stopped: dict[str, str], tmp_path: Path
+    two_nodes: TwoNodes, place: Place, settings: TrainingSettings, never_stopped: dict[str, str]
 ) -> None:
-    command = ["-m", "ray.scripts.scripts", *documented_submission(), *train_words(data, settings, tmp_path)]
+    command = ["-m", "ray.scripts.scripts", *documented_submission(), *place.words(settings)]
     with two_nodes.cluster.run(*command, RAY_ADDRESS=two_nodes.cluster.job_server) as submitted:
         output, _ = submitted.communicate(timeout=PATIENCE_S)
     assert submitted.returncode == 0, output
-    assert f"6 members in {tmp_path / 'pool'}" in output
+    assert f"6 members in {place.pool}" in output
     assert "succeeded" in output
-    assert weights_of(verify_pool(tmp_path / "pool")) == never_stopped
+    assert weights_of(verify_pool(place.pool)) == never_stopped
 
 
 def test_two_trials_share_a_gpu_at_the_same_time(
-    two_nodes: TwoNodes, data: Path, settings: TrainingSettings, never_stopped: dict[str, str], tmp_path: Path
+    two_nodes: TwoNodes, place: Place, settings: TrainingSettings, never_stopped: dict[str, str]
 ) -> None:
-    watched = tmp_path / "watched"
-    watched.mkdir()
     shares = ("--cpus", "0.5", "--gpus", "0.5", "--address", two_nodes.cluster.address)
-    words = train_words(data, settings, tmp_path, *shares)
-    with two_nodes.cluster.run("-m", "tests.tune.watched", str(watched), "1", *words) as driver:
-        wait_until("both seeds wait", lambda: len(epochs_trained(watched)) == 2, driver)
-        (watched / GO).touch()
+    words = place.words(settings, *shares)
+    with two_nodes.cluster.run("-m", "tests.tune.watched", str(place.watched), "1", *words) as driver:
+        wait_until("both seeds wait", lambda: len(epochs_trained(place.watched)) == 2, driver)
+        (place.watched / GO).touch()
         output, _ = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 0, output
-    assert sorted(path.name for path in watched.glob("gpu.*")) == ["gpu.1.0", "gpu.2.0"]
-    assert weights_of(verify_pool(tmp_path / "pool")) == never_stopped
+    assert sorted(path.name for path in place.watched.glob("gpu.*")) == ["gpu.1.0", "gpu.2.0"]
+    assert weights_of(verify_pool(place.pool)) == never_stopped
 
 
 def test_the_trials_of_a_lost_node_go_on_elsewhere(
-    two_nodes: TwoNodes, data: Path, settings: TrainingSettings, never_stopped: dict[str, str], tmp_path: Path
+    two_nodes: TwoNodes, place: Place, settings: TrainingSettings, never_stopped: dict[str, str]
 ) -> None:
-    watched = tmp_path / "watched"
-    watched.mkdir()
-    words = train_words(data, settings, tmp_path, "--address", two_nodes.cluster.address)
-    with two_nodes.cluster.run("-m", "tests.tune.watched", str(watched), "2", *words) as driver:
-        wait_until("epoch 2 is in the state", lambda: epochs_in_state(tmp_path / "storage") == [2, 2], driver)
-        before = epochs_trained(watched)
+    words = place.words(settings, "--address", two_nodes.cluster.address)
+    with two_nodes.cluster.run("-m", "tests.tune.watched", str(place.watched), "2", *words) as driver:
+        wait_until("epoch 2 is in the state", lambda: place.epochs_in_state() == [2, 2], driver)
+        before = epochs_trained(place.watched)
         two_nodes.second.kill()
         two_nodes.second.wait()
         trials = {row[2] for row in before}
         wait_until("its trial is gone", lambda: not all(runs(pid) for pid in trials), driver)
-        (watched / GO).touch()
+        (place.watched / GO).touch()
         output, _ = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 0, output
-    assert [row[:2] for row in epochs_trained(watched) if row not in before] == [(1, 3), (2, 3)]
-    assert weights_of(verify_pool(tmp_path / "pool")) == never_stopped
+    assert [row[:2] for row in epochs_trained(place.watched) if row not in before] == [(1, 3), (2, 3)]
+    assert weights_of(verify_pool(place.pool)) == never_stopped
     assert re.search(r"Seed [12] failed: its .* has died", output), output
