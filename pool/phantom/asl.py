@@ -18,7 +18,7 @@ from pool.phantom.grid import Grid
 from pool.phantom.kinetics import TISSUE_DENSITY_G_PER_ML
 from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
-from pool.phantom.ranges import Draws, Range
+from pool.phantom.ranges import Draws, Range, require_seed
 from pool.phantom.relaxation import TISSUES
 from pool.phantom.scene import make_scene
 from pool.phantom.tissue_curves import KINDS, TISSUE, flow_levels
@@ -138,11 +138,10 @@ def make_asl_study(preset: Preset, seed: int, settings: AslSettings | None = Non
         settings: pairs, noise and labelling.
 
     Raises:
-        SettingsError: a negative seed.
+        SettingsError: a seed below 0 or above 2^63 - 1.
     """
     settings = settings or AslSettings()
-    if seed < 0:
-        raise SettingsError("seed", "must not be negative", str(seed))
+    require_seed(seed)
     flow = preset.flow if settings.stress is None else replace(preset.flow, stress_share=float(settings.stress))
     draws = Draws(torch.Generator().manual_seed(seed), 1)
     native = Grid(ASL_PX, ASL_PX, round(float(draws.subject(Range(2.1, 2.7))[0]), 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class Grid:
     """Distance between pixel centres [mm], both directions."""
 
     def __post_init__(self) -> None:
-        if min(self.n_rows, self.n_cols) < 8 or not self.spacing_mm > 0:
+        if min(self.n_rows, self.n_cols) < 8 or not 0 < self.spacing_mm < math.inf:
             raise SettingsError(
                 "grid",
                 "needs at least 8 x 8 pixels of positive spacing",

@@ -6,10 +6,14 @@ Sizes at end diastole follow Kawel-Boehm et al., J Cardiovasc Magn Reson 2020;22
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from pool.errors import SettingsError
 from pool.phantom.ranges import Range
+
+MOST_VESSELS = 2000
+"""More lung vessels than any slice shows."""
 
 
 def require_share(subject: str, value: float) -> None:
@@ -55,6 +59,11 @@ class Anatomy:
         self.trabecular_mm.require("trabecular layer", 0, 10, "mm")
         self.papillary_radius_mm.require("papillary radius", 0.5, 12, "mm")
         self.wall_asymmetry.require("wall asymmetry", 0, 1)
+        self.rv_size.require("RV size", 0.2, 4)
+        self.rv_width.require("RV width", 0.2, 4)
+        self.septum_angle_rad.require("direction of the septum", -math.pi, math.pi, "rad")
+        if not 0 <= self.outline_roughness <= 0.2:
+            raise SettingsError("outline roughness", "must lie within 0 and 0.2", f"{self.outline_roughness:g}")
         require_share("RV absent at apex", self.rv_absent_at_apex)
 
     @staticmethod
@@ -105,10 +114,14 @@ class Surroundings:
         self.chest_fat_mm.require("chest fat", 0, 120, "mm")
         self.chest_muscle_mm.require("chest muscle", 0, 60, "mm")
         self.epicardial_fat_mm.require("epicardial fat", 0, 30, "mm")
+        self.chest_wall_gap_mm.require("chest wall gap", -20, 100, "mm")
+        self.chest_angle_rad.require("direction of the chest wall", -math.pi, math.pi, "rad")
+        self.liver_gap_mm.require("liver gap", -40, 100, "mm")
+        self.liver_tilt_rad.require("slope of the diaphragm", -1.4, 1.4, "rad")
         require_share("liver share", self.liver_share)
         require_share("clutter", self.clutter)
-        if self.n_vessels < 1:
-            raise SettingsError("lung vessels", "needs at least one", str(self.n_vessels))
+        if not 1 <= self.n_vessels <= MOST_VESSELS:
+            raise SettingsError("lung vessels", f"must lie within 1 and {MOST_VESSELS}", str(self.n_vessels))
 
     @staticmethod
     def broad() -> Surroundings:
@@ -153,6 +166,8 @@ class Reader:
     def __post_init__(self) -> None:
         for subject, interval in (("endocardial inset", self.endo_inset_mm), ("epicardial inset", self.epi_inset_mm)):
             interval.require(subject, 0, 10, "mm", "Contours lie inside the visible wall.")
+        self.rv_inset_mm.require("RV inset", -5, 10, "mm")
+        self.wobble_mm.require("wobble of a contour", 0, 5, "mm")
         if not 0 <= self.systolic_growth <= 2:
             raise SettingsError("systolic growth of the inset", "must lie within 0 and 2", f"{self.systolic_growth:g}")
         require_share("rest of corners in the contour", self.corner_rest)

@@ -12,6 +12,16 @@ from pool.errors import SettingsError
 LEVELS = ("base", "mid", "apex")
 """Slice levels of one heart; slice i of a batch has level i modulo 3."""
 N_LEVELS = len(LEVELS)
+LARGEST_SEED = 2**63 - 1
+"""Of a generator."""
+
+
+def require_seed(seed: int) -> None:
+    """Refuse a number that no generator takes as its seed."""
+    if seed < 0:
+        raise SettingsError("seed", "must not be negative", str(seed))
+    if seed > LARGEST_SEED:
+        raise SettingsError("seed", f"must be at most {LARGEST_SEED}", str(seed))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from Rohrer et al., Invest Radiol 2005;40:715; lung density and T2* after Hatabu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pool.errors import SettingsError
@@ -39,13 +40,17 @@ class Tissue:
             ("T2*", self.t2_star_s),
             ("proton density", self.proton_density),
         ):
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise SettingsError(f"tissue {self.name}", f"{label} must be positive", f"{value:g}")
 
 
 @dataclass(frozen=True)
 class ContrastAgent:
-    """Relaxivities of a gadolinium chelate in plasma."""
+    """Relaxivities of a gadolinium chelate in plasma.
+
+    Raises:
+        SettingsError: a relaxivity that is not positive.
+    """
 
     name: str
     """Generic name."""
@@ -53,6 +58,11 @@ class ContrastAgent:
     """Longitudinal relaxivity [L / (mmol s)]."""
     r2_per_mm_s: float
     """Transverse relaxivity [L / (mmol s)]."""
+
+    def __post_init__(self) -> None:
+        for label, value in (("r1", self.r1_per_mm_s), ("r2", self.r2_per_mm_s)):
+            if not 0 < value < math.inf:
+                raise SettingsError(f"contrast agent {self.name}", f"{label} must be positive", f"{value:g}")
 
 
 TISSUES: dict[float, dict[str, Tissue]] = {

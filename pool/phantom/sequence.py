@@ -75,7 +75,13 @@ class Sequence:
         self.coil_falloff.require("coil fall-off", 0, 2)
         self.signal_gamma.require("signal gamma", 0.2, 5)
         self.imperfect_saturation.require("imperfect saturation", 0, 0.5)
+        if not 1 <= self.thickness_mm <= 50:
+            raise SettingsError("slice thickness", "must lie within 1 and 50 mm", f"{self.thickness_mm:g} mm")
         if not 0 <= self.tissue_spread <= 1:
             raise SettingsError("tissue spread", "must lie within 0 and 1", f"{self.tissue_spread:g}")
-        if self.te_ms.high >= self.tr_ms.high:
-            raise SettingsError("echo time", "must be shorter than the repetition time", f"{self.te_ms.high:g} ms")
+        if self.te_ms.high >= self.tr_ms.low:
+            raise SettingsError(
+                "echo time",
+                "must be shorter than the shortest repetition time",
+                f"up to {self.te_ms.high:g} ms with repetition times from {self.tr_ms.low:g} ms",
+            )

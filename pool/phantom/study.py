@@ -14,7 +14,7 @@ from pool.phantom.grid import Grid
 from pool.phantom.imaging import Receiver, acquire, draw_receiver
 from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
-from pool.phantom.ranges import LEVELS, Draws, Range
+from pool.phantom.ranges import LEVELS, Draws, Range, require_seed
 from pool.phantom.scan_plan import frame_times, stack_geometry
 from pool.phantom.scene import Scene, make_scene
 from pool.phantom.study_types import PhantomStudy, ScanValues
@@ -70,12 +70,11 @@ def make_study(preset: Preset, seed: int, n_frames: int = 60, dual_bolus: bool =
             (Christian et al., Radiology 2004;232:677).
 
     Raises:
-        SettingsError: a negative seed, or a number of frames that no perfusion series has.
+        SettingsError: a seed below 0 or above 2^63 - 1, or a number of frames that no perfusion series has.
     """
     if not LEAST_FRAMES <= n_frames <= MOST_FRAMES:
         raise SettingsError("number of frames", f"must lie within {LEAST_FRAMES} and {MOST_FRAMES}", str(n_frames))
-    if seed < 0:
-        raise SettingsError("seed", "must not be negative", str(seed))
+    require_seed(seed)
     draws = Draws(torch.Generator().manual_seed(seed), 1)
     sequence = preset.sequence
     readout = draw_readout(draws, sequence)
