@@ -33,7 +33,7 @@ class Flow:
     infarct_share: float = 0.1
     """Probability that a heart has an infarct: very low flow and a large distribution volume."""
     infarct_flow: Range = Range(0.08, 0.3)
-    """Flow inside an infarct over normal flow."""
+    """Flow of the muscle that is left among an infarct's scar, over normal flow; scar has `SCAR_FLOW`."""
     distribution_volume: Range = Range(0.22, 0.42)
     """Distribution volume of healthy myocardium relative to whole blood."""
     sharpness: Range = Range(0.5, 2.0)
@@ -51,6 +51,7 @@ class Flow:
             ("infarct share", self.infarct_share),
         ):
             require_share(subject, value)
+        self.heterogeneity.require("flow heterogeneity", 0, 1)
         self.defect_flow.require("flow in a defect", 0.02, 1)
         self.infarct_flow.require("flow in an infarct", 0.02, 1)
         self.distribution_volume.require("distribution volume", 0.05, 1)
@@ -119,6 +120,7 @@ class Bolus:
         self.return_fraction.require("return fraction", 0, 1)
         self.heart_rate_bpm.require("heart rate", 25, 220, "1/min")
         self.rate_variation.require("heart-rate variation", 0, 0.5)
+        self.start_before_arrival_s.require("start before the bolus", -60, 12, "s")
         self.span_s.require("span of the series", 8, 300, "s")
         require_share("missed trigger", self.missed_trigger)
 
@@ -166,6 +168,9 @@ class Motion:
         self.breathing_period_s.require("breathing period", 1, 20, "s")
         self.uncorrected.require("uncorrected motion", 0, 1)
         self.jitter_mm.require("jitter", 0, 10, "mm")
+        self.failed_jitter_mm.require("jitter of failed correction", 0, 20, "mm")
+        self.gain_variation.require("gain variation", 0, 0.5)
+        self.centre_jitter_mm.require("centre jitter", 0, 60, "mm")
         require_share("failed motion correction", self.failed_share)
 
     def with_correction(self, left: float) -> Motion:

@@ -16,7 +16,7 @@ from pool.phantom.labels import anatomical_labels, expert_labels
 from pool.phantom.populations import Anatomy, Reader, Surroundings
 from pool.phantom.ranges import Draws, Range
 from pool.phantom.surroundings import draw_surroundings, render_surroundings
-from pool.phantom.tissue_curves import FLOW_RANGE, FLOW_WARP, N_FLOWS, N_TISSUES, TISSUE
+from pool.phantom.tissue_curves import FLOW_RANGE, FLOW_WARP, N_FLOWS, N_TISSUES, SCAR_FLOW, TISSUE
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +76,15 @@ def make_scene(
     readers = Draws(draws.child(), draws.n_subjects)
     read = torch.stack([expert_labels(readers, reader, shape, heart) for _ in range(n_readers)])
     truth = anatomical_labels(heart)
+    # a pixel is scar, whose curve has a flow of its own, and muscle of the flow drawn
+    true_mbf = torch.lerp(mbf, SCAR_FLOW * state.normal_ml_min_g[:, None, None], infarct)
     rim = torch.exp(-(((heart.endo_distance_mm + 0.8) / 1.1) ** 2))
     return Scene(
         shares,
         read[0],
         read,
         truth,
-        torch.where(truth == 1, mbf, torch.zeros_like(mbf)),
+        torch.where(truth == 1, true_mbf, torch.zeros_like(mbf)),
         state,
         shape,
         insertion_points(shape),

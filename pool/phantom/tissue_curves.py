@@ -45,6 +45,8 @@ ARRIVAL_S = 12.0
 """When the bolus reaches the right ventricle on the fine time grid [s]."""
 R2_STAR_OVER_R2 = 2.0
 """Effective over true transverse relaxivity at the concentrations of a bolus."""
+SCAR_FLOW = 0.15
+"""Flow of a scar over the heart's normal flow."""
 LUNG_BLOOD = 0.25
 """Blood in lung parenchyma, relative to its water."""
 
@@ -139,7 +141,7 @@ def concentrations(draws: Draws, circulation: Circulation, flow: FlowState, grid
     volume, sharpness = flow.distribution_volume[:, None], flow.sharpness[:, None]
     levels = flow_levels(flow.normal_ml_min_g)
     healthy = tissue_concentration(delayed, times, levels, volume.expand_as(levels), sharpness.expand_as(levels))
-    scar_flow = 0.15 * flow.normal_ml_min_g[:, None]
+    scar_flow = SCAR_FLOW * flow.normal_ml_min_g[:, None]
     scar = tissue_concentration(delayed, times, scar_flow, (1.6 * volume).clamp(max=0.9), torch.ones_like(sharpness))
     slow = gamma_transit(
         times, draws.subject(Range(2, 6)), draws.subject(Range(10, 25)), torch.full_like(flow.delay_s, 1.5)
