@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pool.phantom.cohorts import draw_patient
 from pool.phantom.study_types import PhantomStudy
 
 if TYPE_CHECKING:
@@ -48,14 +49,16 @@ def decimal(value: float) -> str:
 def common_fields(study: PhantomStudy) -> dict[str, Any]:
     """Patient, study, frame of reference and equipment, alike in every file of a study."""
     name = f"PHANTOM^{study.preset_name.upper()}^{study.seed}"
+    patient = draw_patient(study.preset_name, study.seed)
     maker, _, model = study.scan.scanner.partition(" ")
     return {
         "PatientName": name,
         "PatientID": f"PHANTOM-{study.preset_name}-{study.seed}",
-        "PatientBirthDate": "19600101",
-        "PatientSex": "O",
-        "PatientAge": "060Y",
-        "PatientWeight": "75",
+        "PatientBirthDate": f"{int(STUDY_DATE[:4]) - patient.age_years}0101",
+        "PatientSex": patient.sex,
+        "PatientAge": f"{patient.age_years:03d}Y",
+        "PatientSize": decimal(patient.height_m),
+        "PatientWeight": decimal(patient.weight_kg),
         "StudyInstanceUID": uid("study", study.preset_name, study.seed),
         "StudyDate": STUDY_DATE,
         "StudyTime": clock(START_S - 600),
