@@ -50,6 +50,12 @@ def test_nothing_recovers_at_once_and_everything_after_long() -> None:
     assert float(sr_flash_signal(T1, T2, LONG, FLIP, TR, NO_TIME, NONE)) == pytest.approx(math.sin(math.radians(12)))
 
 
+def test_balanced_signals_start_at_nothing_and_end_at_full_magnetisation() -> None:
+    assert float(sr_bssfp_signal(T1, T2, NO_TIME, FLIP, TR, NO_TIME, NONE)) == 0.0
+    full = sr_bssfp_signal(T1, T2, LONG, FLIP, TR, NO_TIME, NONE)
+    assert float(full) == pytest.approx(math.sin(math.radians(6)))  # the half pulse of the preparation tips all of M0
+
+
 def test_an_imperfect_pulse_leaves_its_share() -> None:
     assert float(recovered_magnetisation(NO_TIME, T1, 0.1)) == pytest.approx(0.1)
     left = sr_flash_signal(T1, T2, NO_TIME, FLIP, TR, NO_TIME, NONE, slices(0.1))
@@ -79,6 +85,20 @@ def test_bssfp_steady_state_equals_a_bloch_simulation() -> None:
         seen = mx
         mx, mz = -mx * e2, 1 - (1 - mz) * e1  # phase alternation of the pulses turns the transverse part
     assert abs(seen) == pytest.approx(float(bssfp_steady_state(T1, T2, slices(a), TR)), rel=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [26, 35, 50])
+def test_balanced_signals_approach_their_steady_state_as_a_bloch_simulation_does(degrees: int) -> None:
+    a, n = math.radians(degrees), 20
+    e1, e2, h1, h2 = (float(torch.exp(-share * TR / t)) for share in (1.0, 0.5) for t in (T1, T2))
+    m = 1 - math.exp(-(0.1 - n * float(TR)) / float(T1))
+    mx, mz = -m * math.sin(a / 2) * h2, 1 - (1 - m * math.cos(a / 2)) * h1
+    for _ in range(n):
+        mx, mz = mx * math.cos(a) + mz * math.sin(a), mz * math.cos(a) - mx * math.sin(a)
+        seen = mx
+        mx, mz = -mx * e2, 1 - (1 - mz) * e1
+    closed = sr_bssfp_signal(T1, T2, slices(0.1), slices(a), TR, NO_TIME, slices(float(n)))
+    assert float(closed) == pytest.approx(seen, rel=0.02)  # T1* is exact for small E1 - 1 and E2 - 1
 
 
 def test_shorter_t1_is_brighter_until_t2_decay_wins() -> None:
@@ -158,6 +178,18 @@ def test_magnitude_noise_is_rician() -> None:
     bright = magnitude(torch.full((3, 20, 64, 64), 10.0), noise, sigma)
     assert float(bright.mean()) == pytest.approx(math.hypot(10.0, 0.5), rel=1e-3)
     assert float(bright.std()) == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.5, 4.0])
+def test_rician_moments_hold_where_neither_limit_does(ratio: float) -> None:
+    from scipy import stats
+
+    draws = Draws(torch.Generator().manual_seed(8), 1)
+    noise = complex_noise(draws, 20, torch.ones(3, 64), torch.ones(3, 64))
+    seen = magnitude(torch.full((3, 20, 64, 64), 0.5 * ratio), noise, torch.tensor(0.5))
+    rice = stats.rice(ratio, scale=0.5)
+    assert float(seen.mean()) == pytest.approx(float(rice.mean()), rel=0.01)
+    assert float(seen.var()) == pytest.approx(float(rice.var()), rel=0.02)
 
 
 def test_noise_keeps_its_level_when_k_space_is_cut() -> None:

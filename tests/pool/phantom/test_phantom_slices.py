@@ -10,7 +10,7 @@ import torch
 
 from pool.errors import OutputError, SettingsError
 from pool.phantom.dynamics import Flow, Motion
-from pool.phantom.labelled_set import write_labelled_set
+from pool.phantom.labelled_set import SIMULATOR_VERSION, write_labelled_set
 from pool.phantom.populations import Anatomy
 from pool.phantom.presets import PRESETS, get_preset
 from pool.phantom.ranges import Range
@@ -151,6 +151,15 @@ def test_presets_hold_the_papers_table() -> None:
     assert (ind.acceleration, exd1.acceleration, exd2.acceleration) == (Range(3, 4), Range(2, 2), Range(2, 2))
     assert (ind.thickness_mm, exd1.thickness_mm, exd2.thickness_mm) == (8.0, 8.0, 10.0)
     assert [s.spacing_mm.low for s in (ind, exd1, exd2)] == [1.8, 1.9, 1.7]
+    assert (ind.matrix_readout, ind.matrix_phase) == (Range(224, 224), Range(160, 160))
+    assert (exd1.matrix_readout, exd1.matrix_phase) == (Range(192, 224), Range(120, 160))
+    assert (exd2.matrix_readout, exd2.matrix_phase) == (Range(160, 160), Range(160, 160))
+    assert (ind.tr_ms, exd1.tr_ms, exd2.tr_ms) == (Range(2.5, 2.5), Range(2.5, 2.6), Range(2.5, 2.5))
+    assert (ind.te_ms, exd1.te_ms, exd2.te_ms) == (Range(0.9, 0.9), Range(1.0, 1.1), Range(0.9, 0.9))
+    assert [s.field_t for s in (ind, exd1, exd2)] == [3.0, 3.0, 3.0]
+    scanners = [get_preset(name).scanner for name in ("inD", "exD-1", "exD-2")]
+    assert scanners == ["Siemens Verio", "Siemens Skyra", "GE Discovery MR750w"]
+    assert get_preset("exD-1").flow.stress_share == 1.0  # stress only
 
 
 def test_bad_parameters_are_refused_in_words() -> None:
@@ -185,7 +194,7 @@ def test_a_labelled_set_is_written_read_and_checked(tmp_path: object) -> None:
     assert made.level_names == ("base", "mid", "apex") * 3
     assert made.class_names == ("background", "myocardium", "blood pool")
     assert made.layers["anatomical_labels"][1].shape == (3, 128, 128)
-    assert made.manifest["origin"]["simulator"] == 2
+    assert made.manifest["origin"]["simulator"] == SIMULATOR_VERSION
     again = write_labelled_set(f"{tmp_path}/again", get_preset("broad"), 9, 5, 6)
     assert again.manifest == made.manifest
     with pytest.raises(IndexError):

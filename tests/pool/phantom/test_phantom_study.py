@@ -138,7 +138,7 @@ def test_ge_files_hide_their_times_in_the_trigger_time(study: PhantomStudy, tmp_
     assert {f.AcquisitionNumber for f in files} == {0}
     assert files[0].MagneticFieldStrength == 30000
     assert "TemporalPositionIdentifier" not in files[0]
-    assert not Path(files[0].filename or "").suffix
+    assert not Path(str(files[0].filename)).suffix
     trigger = [float(f.TriggerTime) for f in files[:N_FRAMES]]
     assert trigger[0] == 769.0
     assert np.allclose(np.diff(trigger) / 1000, np.diff(study.series.times_s[0]), atol=1e-5)
