@@ -72,7 +72,7 @@ def check(
     """
     sweep, settings = sweep or SweepSettings(), settings or RaceSettings()
     settings = RaceSettings(settings.levels, audit=True)
-    levels = "-".join(f"{level.stride_px}_{level.margin:g}_{level.share:g}" for level in settings.levels)
+    levels = "-".join(f"{level.n_patches}_{level.margin:g}_{level.share:g}" for level in settings.levels)
     folder = out / f"{pool.manifest.sha256()[:16]}-{levels}-{sweep.stride_px}"
     folder.mkdir(parents=True, exist_ok=True)
     records = []

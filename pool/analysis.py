@@ -60,7 +60,7 @@ class AnalysisSettings:
         if self.rule == RACE_RULE and self.race is None:
             object.__setattr__(self, "race", RaceSettings())
         if self.race is not None:
-            self.race.check_sweep(self.sweep)
+            self.race.check_sweep(self.sweep, self.preprocess.image_px)
 
     def sha256(self) -> str:
         """Hash of the settings; goes into every result."""
@@ -223,7 +223,7 @@ def _conclude_slice(
         for member_id, answer in sorted(answers.items())
         if not isinstance(answer, MemberFailure)
     }
-    scores = score_members(answers, manifest, settings.sweep.stride_px, member_masks)
+    scores = score_members(answers, manifest, settings.sweep.grid(way_back.image_px).n_patches, member_masks)
     selection = select(scores, settings.rule)
     chosen = answers[selection.chosen] if selection.chosen is not None else None
     if not isinstance(chosen, MemberMaps):

@@ -26,15 +26,15 @@ class RacedOut:
     probability: Probability
     """Mean softmax probability over the stride-16 patches; final."""
     u_tot_estimate: float
-    """U_tot over the patches of `stride_px` alone."""
+    """U_tot over the patches alone that it had swept."""
     n_myo: int
     """Myocardial pixels of its mask."""
-    stride_px: int
-    """Stride it had reached."""
+    n_patches: int
+    """How many these are."""
 
     @property
     def u_pp_estimate(self) -> float | None:
-        """U_pp over the patches of `stride_px` alone; None for an empty mask."""
+        """U_pp over the patches alone that it had swept; None for an empty mask."""
         return self.u_tot_estimate / self.n_myo if self.n_myo else None
 
 
@@ -46,13 +46,13 @@ def native_mask(answer: MemberMaps | RacedOut, way_back: WayBack) -> Mask:
     return way_back.to_native(answer.probability[MYOCARDIUM]) >= MASK_THRESHOLD
 
 
-def score_answer(entry: MemberEntry, answer: MemberAnswer, stride_px: int, native: Mask | None) -> MemberScore:
+def score_answer(entry: MemberEntry, answer: MemberAnswer, n_patches: int, native: Mask | None) -> MemberScore:
     """What a selection rule may know of an answer.
 
     Args:
         entry: the member.
         answer: its maps, or why there are none.
-        stride_px: stride of a full sweep.
+        n_patches: of a full sweep.
         native: its mask on the native grid; None where the member failed.
     """
     common = (entry.id, entry.validation_dice)
@@ -62,28 +62,28 @@ def score_answer(entry: MemberEntry, answer: MemberAnswer, stride_px: int, nativ
         why = why_ineligible(answer.u_tot_estimate, answer.n_myo)
         estimate = None if why else answer.u_pp_estimate
         score = MemberScore(
-            *common, n_myo=answer.n_myo, ineligible=why, u_pp_estimate=estimate, stride_px=answer.stride_px
+            *common, n_myo=answer.n_myo, ineligible=why, u_pp_estimate=estimate, n_patches=answer.n_patches
         )
     else:
-        score = replace(MemberScore.from_maps(*common, answer), stride_px=stride_px)
+        score = replace(MemberScore.from_maps(*common, answer), n_patches=n_patches)
     if not score.ineligible and (native is None or not native.any()):
         return replace(score, ineligible="the mask is empty on the native grid")
     return score
 
 
 def score_members(
-    answers: Mapping[str, MemberAnswer], manifest: PoolManifest, stride_px: int, native_masks: Mapping[str, Mask]
+    answers: Mapping[str, MemberAnswer], manifest: PoolManifest, n_patches: int, native_masks: Mapping[str, Mask]
 ) -> list[MemberScore]:
     """One score for every member of the manifest, in its order; one that is absent failed: "gave no answer".
 
     Args:
         answers: by member id.
         manifest: of the whole pool.
-        stride_px: stride of a full sweep.
+        n_patches: of a full sweep.
         native_masks: see `native_mask`, by id, of all members that did not fail.
     """
     absent = MemberFailure("gave no answer")
     return [
-        score_answer(entry, answers.get(entry.id, absent), stride_px, native_masks.get(entry.id))
+        score_answer(entry, answers.get(entry.id, absent), n_patches, native_masks.get(entry.id))
         for entry in manifest.members
     ]

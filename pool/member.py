@@ -63,18 +63,18 @@ class Member:
         self,
         prepared: PreparedSlice,
         settings: SweepSettings,
-        stride_px: int,
+        n_patches: int,
         start: Moments | None,
         keep_going: Callable[[], bool] | None = None,
     ) -> Moments | None:
-        """Sweep the patches of a grid that `start` lacks; None only where `keep_going` said stop. See `pool.sweep`.
+        """Sweep those of the first patches that `start` lacks; None if stopped by `keep_going`. See `pool.sweep`.
 
         Raises:
             SettingsError: a slice with another number of frames than the network takes.
         """
         self._check_frames(prepared)
         frames = frames_on(next(self.network.parameters()).device, prepared.frames)
-        return refine(engine_forward(self.network, settings), frames, settings, stride_px, start, keep_going)
+        return refine(engine_forward(self.network, settings), frames, settings, n_patches, start, keep_going)
 
     def _check_frames(self, prepared: PreparedSlice) -> None:
         n_frames = prepared.frames.shape[0]

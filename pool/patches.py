@@ -12,6 +12,9 @@ import torch
 from pool.errors import SettingsError
 from pool.shapes import FramesTensor, PatchBatch
 
+Place = tuple[int, int]
+"""First row and first column of a patch [px]."""
+
 
 @dataclass(frozen=True)
 class PatchGrid:
@@ -72,26 +75,10 @@ class PatchGrid:
             along_axis[offset : offset + self.patch_px] += 1
         return np.outer(along_axis, along_axis)
 
-    def blocks(self, done: PatchGrid | None = None) -> tuple[PatchBlock, ...]:
-        """All patches, or those that a coarser grid lacks, as at most two blocks.
-
-        Args:
-            done: patches to leave out; this grid contains them.
-
-        Raises:
-            SettingsError: `done` has patches that this grid has not.
-        """
+    def block(self) -> PatchBlock:
+        """All patches."""
         every = tuple(self.offsets_px)
-        if done is None:
-            return (PatchBlock(self, every, every),)
-        if not self.contains(done):
-            raise SettingsError(
-                "patch grid",
-                f"stride_px {self.stride_px} must divide the stride of the patches to leave out",
-                str(done.stride_px),
-            )
-        old, new = tuple(done.offsets_px), tuple(px for px in every if px % done.stride_px)
-        return (PatchBlock(self, new, every), PatchBlock(self, old, new)) if new else ()
+        return PatchBlock(self, every, every)
 
 
 @dataclass(frozen=True)
@@ -108,6 +95,11 @@ class PatchBlock:
     def n_patches(self) -> int:
         """Patches in total."""
         return len(self.rows_px) * len(self.cols_px)
+
+    @property
+    def rows(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """First row of the patches, and first columns of those there."""
+        return tuple((row, self.cols_px) for row in self.rows_px)
 
     def in_parts(self, most_patches: int) -> Iterator[PatchBlock]:
         """The block cut between rows into even parts of at most so many patches, or of a single row."""
@@ -144,6 +136,11 @@ class PatchBlock:
         strips = values.new_zeros(len(self.rows_px), n_channels, size_px, image_px)
         strips[..., first : first + width_px] = folded
         return strips
+
+    def add_to(self, sums: torch.Tensor, values: torch.Tensor) -> None:
+        """Add `patch channel patch_row patch_col` where the patches lie on `channel row col`."""
+        for row, strip in zip(self.rows_px, self.fold(values), strict=True):
+            sums[:, row : row + self.grid.patch_px] += strip
 
 
 def _common_step(offsets_px: Sequence[int]) -> int:

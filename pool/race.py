@@ -1,9 +1,10 @@
 """`min-u_pp-race`: the member with the least U_pp, found without sweeping in full those that cannot be it.
 
-All members are measured on a coarse grid, which also gives every S-map. Those whose U_pp there is near the least one
-(`RaceLevel`) go on to the next grid, and so on; who is left is swept in full, and the least U_pp among these wins.
-Grids are nested and sums are kept (`pool.moments`), so no patch is computed twice. A member that fails or proves
-ineligible on the way is taken out, and who is near the least is asked anew: members that had left may come back.
+All members are measured over a sweep's first patches (`pool.patch_order`), which also give every S-map. Those whose
+U_pp over these is near the least one (`RaceLevel`) go on to the next patches, and so on; who is left is swept in full,
+and the least U_pp among these wins. Sums are kept (`pool.moments`), so no patch is computed twice. A member that fails
+or proves ineligible on the way is taken out, and who is near the least is asked anew: members that had left may come
+back.
 
 An estimate is no bound: U_pp over few patches is lower or higher than over all, by much the same factor for all members
 of a pool. The margins are calibrated on how far that factor varies (`RaceSettings`), and an audit says what they cost.
@@ -19,7 +20,6 @@ from pool.answers import MemberAnswer, MemberFailure, RacedOut, native_mask, sco
 from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
 from pool.moments import Moments
-from pool.patches import PatchGrid
 from pool.preprocess import PreparedSlice
 from pool.race_settings import RaceSettings
 from pool.selection import MemberScore, least_u_pp_of_finalists, min_u_pp
@@ -29,9 +29,9 @@ from pool.sweep import SweepSettings, maps_of
 
 @dataclass(frozen=True)
 class RaceRound:
-    """Work to be done: these members on this grid."""
+    """Work to be done: so many of the sweep's first patches by these members."""
 
-    stride_px: int
+    n_patches: int
     member_ids: tuple[str, ...]
     """In the manifest's order."""
 
@@ -61,7 +61,7 @@ class RaceRecord:
     """What a race did on one slice."""
 
     n_members: dict[int, int]
-    """Members measured, by stride, from coarse to fine."""
+    """Members measured, by number of patches, rising."""
     n_passes: int
     """Patch passes of the race; those of an audit are not counted."""
     n_passes_exhaustive: int
@@ -71,7 +71,7 @@ class RaceRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
-        levels = [{"stride_px": stride_px, "n_members": n} for stride_px, n in self.n_members.items()]
+        levels = [{"n_patches": n_patches, "n_members": n} for n_patches, n in self.n_members.items()]
         return {
             "levels": levels,
             "n_passes": self.n_passes,
@@ -86,7 +86,7 @@ class _Racer:
     moments: Moments | None = None
     native: Mask | None = None
     u_pp: dict[int, float] = field(default_factory=dict)
-    """By stride."""
+    """By number of patches."""
     ineligible: bool = False
     failure: MemberFailure | None = None
 
@@ -104,7 +104,8 @@ class SliceRace:
     def __init__(
         self, prepared: PreparedSlice, manifest: PoolManifest, sweep: SweepSettings, settings: RaceSettings
     ) -> None:
-        self._prepared, self._sweep, self._settings = prepared, sweep, settings
+        self._prepared, self._settings = prepared, settings
+        self._n_full = sweep.grid(prepared.frames.shape[1]).n_patches
         self._racers = {entry.id: _Racer(entry) for entry in manifest.members}
         self._result: dict[str, MemberAnswer] | None = None
         self._n_members: dict[int, int] = {}
@@ -115,17 +116,17 @@ class SliceRace:
         if self._result is None:
             racing = everyone
             for level in self._settings.levels:
-                if behind := self._behind(racing, level.stride_px):
+                if behind := self._behind(racing, level.n_patches):
                     return behind
                 if racing:
-                    limit = level.limit([racer.u_pp[level.stride_px] for racer in racing], len(self._racers))
-                    racing = [racer for racer in racing if racer.u_pp[level.stride_px] <= limit]
-            if behind := self._behind(racing, self._sweep.stride_px):
+                    limit = level.limit([racer.u_pp[level.n_patches] for racer in racing], len(self._racers))
+                    racing = [racer for racer in racing if racer.u_pp[level.n_patches] <= limit]
+            if behind := self._behind(racing, self._n_full):
                 return behind
             self._result = {member_id: self._answer(racer) for member_id, racer in self._racers.items()}
         if self._settings.audit:
-            for stride_px in (*(level.stride_px for level in self._settings.levels), self._sweep.stride_px):
-                if behind := self._behind(everyone, stride_px):
+            for n_patches in (*(level.n_patches for level in self._settings.levels), self._n_full):
+                if behind := self._behind(everyone, n_patches):
                     return behind
         return None
 
@@ -139,15 +140,15 @@ class SliceRace:
         if isinstance(answer, MemberFailure):
             racer.failure = answer
             return
-        stride_px = answer.grid.stride_px
+        n_patches = answer.patches.n_patches
         racer.moments = answer
         if self._result is None:
-            self._n_members[stride_px] = self._n_members.get(stride_px, 0) + 1
+            self._n_members[n_patches] = self._n_members.get(n_patches, 0) + 1
         score = self._score(racer)
         measured = score.u_pp if score.u_pp is not None else score.u_pp_estimate
         racer.ineligible = bool(score.ineligible)
         if measured is not None:
-            racer.u_pp[stride_px] = measured
+            racer.u_pp[n_patches] = measured
 
     @property
     def n_passes(self) -> int:
@@ -158,14 +159,13 @@ class SliceRace:
     def n_passes_expected(self) -> int:
         """Patch passes in total, as far as they are certain: it grows when several members pass a level."""
         everyone = [racer for racer in self._racers.values() if not (racer.failure or racer.ineligible)]
-        n_full = self._grid(self._sweep.stride_px).n_patches
         if self._settings.audit:
-            return self.n_passes + sum(n_full - self._n_patches(racer) for racer in everyone)
+            return self.n_passes + sum(self._n_full - self._n_patches(racer) for racer in everyone)
         if (current := self.next_round()) is None:
             return self.n_passes
-        n_level = self._grid(current.stride_px).n_patches
-        to_come = sum(n_level - self._n_patches(self._racers[member_id]) for member_id in current.member_ids)
-        return self.n_passes + to_come + n_full - n_level
+        racers = [self._racers[member_id] for member_id in current.member_ids]
+        to_come = sum(current.n_patches - self._n_patches(racer) for racer in racers)
+        return self.n_passes + to_come + self._n_full - current.n_patches
 
     def answers(self) -> dict[str, MemberAnswer]:
         """Every member's answer by id, once there is no next round: maps of those swept in full, the rest raced out."""
@@ -174,18 +174,17 @@ class SliceRace:
 
     def record(self) -> RaceRecord:
         """What was done, once there is no next round."""
-        n_patches = {stride_px: self._grid(stride_px).n_patches for stride_px in self._n_members}
-        n_before = dict(zip(n_patches, [0, *n_patches.values()]))
+        n_before = dict(zip(self._n_members, [0, *self._n_members]))
         return RaceRecord(
             self._n_members,
-            sum(n * (n_patches[stride_px] - n_before[stride_px]) for stride_px, n in self._n_members.items()),
-            len(self._racers) * self._grid(self._sweep.stride_px).n_patches,
+            sum(n * (n_patches - n_before[n_patches]) for n_patches, n in self._n_members.items()),
+            len(self._racers) * self._n_full,
             self._audit() if self._settings.audit else None,
         )
 
     def _audit(self) -> Audit:
         answers = self.answers()
-        ends = [score_answer(r.entry, answers[i], self._sweep.stride_px, r.native) for i, r in self._racers.items()]
+        ends = [score_answer(r.entry, answers[i], self._n_full, r.native) for i, r in self._racers.items()]
         raced, _ = least_u_pp_of_finalists(ends)
         every = [self._score(racer) for racer in self._racers.values()]
         best, _ = min_u_pp(every)
@@ -199,26 +198,22 @@ class SliceRace:
         answer = racer.failure or self._answer(racer)
         if racer.native is None and not isinstance(answer, MemberFailure):
             racer.native = native_mask(answer, self._prepared.way_back)
-        return score_answer(racer.entry, answer, self._sweep.stride_px, racer.native)
+        return score_answer(racer.entry, answer, self._n_full, racer.native)
 
     def _answer(self, racer: _Racer) -> MemberAnswer:
         if racer.failure or racer.moments is None:
             return racer.failure or MemberFailure("gave no answer")
         maps = maps_of(racer.moments)
-        stride_px = racer.moments.grid.stride_px
-        if stride_px == self._sweep.stride_px:
+        if racer.moments.patches.is_all:
             return maps
-        return RacedOut(maps.probability, maps.u_tot, maps.n_myo, stride_px)
+        return RacedOut(maps.probability, maps.u_tot, maps.n_myo, racer.moments.patches.n_patches)
 
-    def _behind(self, racers: Sequence[_Racer], stride_px: int) -> RaceRound | None:
-        ids = tuple(racer.entry.id for racer in racers if stride_px not in racer.u_pp)
-        return RaceRound(stride_px, ids) if ids else None
+    def _behind(self, racers: Sequence[_Racer], n_patches: int) -> RaceRound | None:
+        ids = tuple(racer.entry.id for racer in racers if n_patches not in racer.u_pp)
+        return RaceRound(n_patches, ids) if ids else None
 
     def _n_patches(self, racer: _Racer) -> int:
-        return racer.moments.grid.n_patches if racer.moments else 0
-
-    def _grid(self, stride_px: int) -> PatchGrid:
-        return PatchGrid(self._prepared.frames.shape[1], self._sweep.patch_px, stride_px)
+        return racer.moments.patches.n_patches if racer.moments else 0
 
 
 def run_race(
@@ -240,6 +235,6 @@ def run_race(
     members = {member.entry.id: member for member in pool.members}
     while (current := race.next_round()) is not None:
         for member_id in current.member_ids:
-            moments = members[member_id].refine(prepared, sweep, current.stride_px, race.start_of(member_id))
+            moments = members[member_id].refine(prepared, sweep, current.n_patches, race.start_of(member_id))
             race.note(member_id, moments or MemberFailure("was stopped"))
             on_answer()

@@ -1,4 +1,4 @@
-"""How a race is run: which grids, and who passes them. See `pool.race`."""
+"""How a race is run: after how many patches, and who passes. See `pool.race`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LEAST_PASSING = 3
 
 @dataclass(frozen=True)
 class RaceLevel:
-    """One grid of the race and who passes it: those within the margin, but no more than a share of the pool."""
+    """A stop on the way to the full sweep and who passes it: those within the margin, but no more than a share."""
 
-    stride_px: int
-    """Stride of the grid."""
+    n_patches: int
+    """First patches of the sweep that have been measured here, see `pool.patch_order`."""
     margin: float
-    """A member passes if its U_pp on this grid is at most (1 + margin) times the least one."""
+    """A member passes if its U_pp over these patches is at most (1 + margin) times the least one."""
     share: float = 1.0
     """Of the pool's members, in (0, 1]: the best so many pass, ties included. It bounds the work where many are alike,
     so that whoever wins is little better than the others."""
@@ -29,7 +29,7 @@ class RaceLevel:
         """The greatest U_pp that passes.
 
         Args:
-            u_pp: of all members in the race, on this grid; at least one.
+            u_pp: of all members in the race, over these patches; at least one.
             n_members: of the whole pool.
         """
         by_rank = sorted(u_pp)
@@ -41,22 +41,20 @@ class RaceLevel:
 class RaceSettings:
     """How a race is run.
 
-    The margins: over ten full sweeps (two slices of the phantom's `exD-2`, six members of two seeds of a compact
-    U-Net), the ratio of U_pp on a grid to U_pp in full differed between the members of a slice by a factor of at most
-    1.07 on stride 16, 1.06 on stride 8 and 1.08 on stride 4: so far from the first place may the member with the least
-    U_pp be there. The margins are 2.7, 2 and 1.3 times that.
+    The margins come from full sweeps of three slices of the phantom's `exD-1` and `exD-2` by 13 to 25 members: by so
+    much did the member with the least U_pp fall behind another over the first patches, and a little more. That was 22 %
+    over 41 patches, 9 % over 105 and 7 % over 289.
 
     The shares bound 50 members to an eighth of the exhaustive work, and are what loses: where more members are alike
-    than pass, the best may be among those that leave. Seen so far on one audited slice of `exD-1`: six neighbouring
-    checkpoints of one seed within 6 % of each other on stride 8, the best of them fifth there, and the winner's U_pp
-    3.5 % above it. `python -m deploy.race_check` says what margins and shares are worth with another pool.
+    than pass, the best may be among those that leave, for one that is little worse. `python -m deploy.race_check` says
+    what margins and shares are worth with another pool.
 
     Raises:
-        SettingsError: no levels, a stride that does not divide the one before, or a margin or share out of range.
+        SettingsError: no levels, levels whose patches do not rise, or a margin or share out of range.
     """
 
-    levels: tuple[RaceLevel, ...] = (RaceLevel(16, 0.2, 0.4), RaceLevel(8, 0.12, 0.16), RaceLevel(4, 0.1, 0.06))
-    """From coarse to fine; the full sweep follows."""
+    levels: tuple[RaceLevel, ...] = (RaceLevel(41, 0.25, 0.4), RaceLevel(105, 0.1, 0.12), RaceLevel(289, 0.07, 0.06))
+    """From few patches to many; the full sweep follows."""
     audit: bool = False
     """Sweep every eligible member in full after the race has ended, and record whether that would have chosen another:
     the work of the exhaustive rule, for checking. The result is that of the race."""
@@ -65,25 +63,28 @@ class RaceSettings:
         if not self.levels:
             raise SettingsError("race", "needs at least one level", "none")
         for before, level in zip(self.levels, self.levels[1:]):
-            if level.stride_px >= before.stride_px or before.stride_px % level.stride_px:
-                rule = f"a level's stride_px must divide the {before.stride_px} of the level before, and be less"
-                raise SettingsError("race", rule, str(level.stride_px))
+            if level.n_patches <= before.n_patches:
+                rule = f"a level's n_patches must exceed the {before.n_patches} of the level before"
+                raise SettingsError("race", rule, str(level.n_patches))
         for level in self.levels:
             if not (math.isfinite(level.margin) and level.margin >= 0):
                 raise SettingsError("race", "margin must be a number from 0 on", str(level.margin))
             if not 0 < level.share <= 1:
                 raise SettingsError("race", "share must be above 0 and at most 1", str(level.share))
 
-    def check_sweep(self, sweep: SweepSettings) -> None:
+    def check_sweep(self, sweep: SweepSettings, image_px: int) -> None:
         """Refuse levels that do not fit a full sweep.
 
+        Args:
+            sweep: of the full sweep.
+            image_px: rows and columns of the prepared slices.
+
         Raises:
-            SettingsError: a first level without the patches of the mask, or a last one that is not part of the sweep.
+            SettingsError: a first level without all patches of the mask, or a last one that is the whole sweep.
         """
-        first, last = self.levels[0].stride_px, self.levels[-1].stride_px
-        if sweep.mask_stride_px % first:
-            rule = f"the first stride_px must divide the mask's {sweep.mask_stride_px}, whose patches it has to hold"
-            raise SettingsError("race", rule, str(first))
-        if last <= sweep.stride_px or last % sweep.stride_px:
-            rule = f"the last stride_px must be a multiple of the full sweep's {sweep.stride_px}, and more"
-            raise SettingsError("race", rule, str(last))
+        patches = sweep.patches(image_px)
+        first, last = self.levels[0].n_patches, self.levels[-1].n_patches
+        if first < (n_mask := patches.mask_grid.n_patches):
+            raise SettingsError("race", f"the first level must hold the mask's {n_mask} patches", str(first))
+        if last >= patches.n_patches:
+            raise SettingsError("race", f"the last level must be less than the sweep's {patches.n_patches}", str(last))

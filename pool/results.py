@@ -29,8 +29,8 @@ NOT_FOR_DIAGNOSIS = "Research use only. Not for diagnosis."
 def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
     """`result.json` as fields: hashes, and per slice who was chosen, from which scores, and what was done to it.
 
-    A member's `u_pp` is that of a full sweep, or null. One that left a race early has `u_pp_estimate` instead, over the
-    patches of `stride_px` alone.
+    A member's `u_pp` is that of a full sweep, or null. One that left a race early has `u_pp_estimate` instead, over
+    the first `n_patches` alone.
     """
     manifest, settings = analysis.manifest, analysis.settings
     return {
@@ -76,7 +76,7 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
                 "id": score.member_id,
                 "u_pp": score.u_pp,
                 "u_pp_estimate": score.u_pp_estimate,
-                "stride_px": score.stride_px,
+                "n_patches": score.n_patches,
                 "u_tot": score.u_tot,
                 "n_myo": score.n_myo,
                 "validation_dice": score.validation_dice,

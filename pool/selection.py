@@ -31,9 +31,9 @@ class MemberScore:
     ineligible: str = ""
     """Why the member cannot be chosen on this slice; empty if it can."""
     u_pp_estimate: float | None = None
-    """U_pp over a coarser grid, where a race left it at that; never beside `u_pp`, and not to be compared with one."""
-    stride_px: int | None = None
-    """Stride of the patches behind `u_pp` or `u_pp_estimate`; None where there are none, or nobody said."""
+    """U_pp over fewer patches, where a race left it at that; never beside `u_pp`, and not to be compared with one."""
+    n_patches: int | None = None
+    """How many patches are behind `u_pp` or `u_pp_estimate`; None where there are none, or nobody said."""
 
     @classmethod
     def from_maps(
@@ -74,7 +74,7 @@ class Selection:
 
     @classmethod
     def from_result(cls, fields: Mapping[str, Any], rule: str) -> Selection:
-        """The selection of one slice as `result.json` holds it; results older than the race do not name strides."""
+        """The selection of one slice as `result.json` holds it; older results do not name patches."""
         scores = tuple(
             MemberScore(
                 row["id"],
@@ -84,7 +84,7 @@ class Selection:
                 row["n_myo"],
                 row["ineligible_reason"] or "",
                 row.get("u_pp_estimate"),
-                row.get("stride_px"),
+                row.get("n_patches"),
             )
             for row in fields["members"]
         )

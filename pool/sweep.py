@@ -21,6 +21,7 @@ from torch import nn
 from pool.engine import Engine, EngineSettings
 from pool.errors import SettingsError
 from pool.moments import Moments, MomentSums
+from pool.patch_order import FirstPatches, ScatteredPatches
 from pool.patches import PatchBlock, PatchGrid
 from pool.shapes import (
     MYOCARDIUM,
@@ -59,18 +60,16 @@ class SweepSettings:
         if self.batch_size < 1:
             raise SettingsError("sweep", "batch_size must be at least 1", str(self.batch_size))
         EngineSettings(self.dtype)  # refuses unknown ones
-        if not self.grid().contains(self.mask_grid()):
-            raise SettingsError(
-                "sweep", f"mask_stride_px must be a multiple of stride_px {self.stride_px}", str(self.mask_stride_px)
-            )
+        self.patches()  # refuses strides that share no patches
 
     def grid(self, image_px: int = 128) -> PatchGrid:
         """The fine grid (U-map)."""
         return PatchGrid(image_px, self.patch_px, self.stride_px)
 
-    def mask_grid(self, image_px: int = 128) -> PatchGrid:
-        """The coarse grid (S-map), a subset of the fine one."""
-        return PatchGrid(image_px, self.patch_px, self.mask_stride_px)
+    def patches(self, image_px: int = 128, n_patches: int | None = None) -> FirstPatches:
+        """The first patches of the sweep, by default all."""
+        grid = self.grid(image_px)
+        return FirstPatches(grid, self.mask_stride_px, grid.n_patches if n_patches is None else n_patches)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +93,16 @@ class MemberMaps:
         return self.u_tot / self.n_myo if self.n_myo else None
 
 
-Forward = Callable[[PatchBlock, FramesTensor], torch.Tensor]
+Forward = Callable[[PatchBlock | ScatteredPatches, FramesTensor], torch.Tensor]
 """What a sweep asks of a network, however it is run: softmax probabilities, float32 `patch class patch_row patch_col`,
-of a block's patches, row by row, cut from the frames."""
+of some patches, row by row, cut from the frames."""
 
 
 def plain_forward(network: nn.Module, batch_size: int = 33) -> Forward:
     """A network in evaluation mode as it is, in its own precision, on `channels_last` batches: the reference."""
 
-    def forward(block: PatchBlock, frames: FramesTensor) -> torch.Tensor:
-        batches = block.patches(frames).split(batch_size)
+    def forward(piece: PatchBlock | ScatteredPatches, frames: FramesTensor) -> torch.Tensor:
+        batches = piece.patches(frames).split(batch_size)
         logits = [network(batch.contiguous(memory_format=torch.channels_last)).float() for batch in batches]
         return torch.softmax(torch.cat(logits), dim=1)
 
@@ -144,28 +143,26 @@ def refine(
     forward: Forward,
     frames: FramesTensor,
     settings: SweepSettings,
-    stride_px: int | None = None,
+    n_patches: int | None = None,
     start: Moments | None = None,
     keep_going: Callable[[], bool] | None = None,
 ) -> Moments | None:
-    """Sweep the patches of a grid that `start` lacks; without `start`, all of them.
+    """Sweep those of a sweep's first patches that `start` lacks.
 
     Args:
         forward: the network.
         frames: a prepared slice on the network's device, see `frames_on`.
-        settings: patch size, stride of the mask, batch size.
-        stride_px: of the grid; default that of the settings.
-        start: what an earlier call returned for a coarser grid of this slice; it is left as it is.
+        settings: of the full sweep.
+        n_patches: how many of its patches are wanted in total, see `pool.patch_order`; default all.
+        start: what an earlier call returned for fewer patches of this slice; it is left as it is.
         keep_going: asked before each batch; False stops the sweep, which then returns None.
 
     Raises:
-        SettingsError: a stride that shares no patches with `start`, or that is coarser than the mask's.
+        SettingsError: fewer patches than the mask's or than those of `start`, or a `start` of another sweep.
     """
-    image_px = frames.shape[1]
-    grid = PatchGrid(image_px, settings.patch_px, stride_px or settings.stride_px)
-    sums = MomentSums(grid, settings.mask_grid(image_px), frames.device, start)
-    for block in sums.blocks:
-        for part in block.in_parts(settings.batch_size):
+    sums = MomentSums(settings.patches(frames.shape[1], n_patches), frames.device, start)
+    for piece in sums.missing:
+        for part in piece.in_parts(settings.batch_size):
             if keep_going is not None and not keep_going():
                 return None
             sums.add(part, forward(part, frames))
@@ -173,7 +170,7 @@ def refine(
 
 
 def maps_of(moments: Moments) -> MemberMaps:
-    """The maps that follow from the moments, over the grid that these are of."""
+    """The maps that follow from the moments, over the patches that these are of."""
     variance = torch.from_numpy(moments.variance())
     mask = moments.probability[MYOCARDIUM] >= MASK_THRESHOLD
     return MemberMaps(

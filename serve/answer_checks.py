@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
-from pool.patches import PatchGrid
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings
 
@@ -24,15 +23,16 @@ def checked_maps(answer: MemberAnswer, prepared: PreparedSlice) -> MemberAnswer:
 
 
 def checked_moments(
-    answer: Moments | MemberFailure, prepared: PreparedSlice, sweep: SweepSettings, stride_px: int
+    answer: Moments | MemberFailure, prepared: PreparedSlice, sweep: SweepSettings, n_patches: int
 ) -> Moments | MemberFailure:
-    """The answer, or a failure where its sums are not those of the grid that was asked for."""
+    """The answer, or a failure where its sums are not those of the patches that were asked for."""
     if isinstance(answer, MemberFailure):
         return answer
     if not isinstance(answer, Moments):
         return MemberFailure(f"answered with {type(answer).__name__} instead of moments")
-    if answer.grid != PatchGrid(prepared.frames.shape[1], sweep.patch_px, stride_px):
-        return MemberFailure(f"answered with moments of stride {answer.grid.stride_px} instead of {stride_px}")
+    if answer.patches != sweep.patches(prepared.frames.shape[1], n_patches):
+        found = f"{answer.patches.n_patches} patches of stride {answer.patches.grid.stride_px}"
+        return MemberFailure(f"answered with moments of {found} instead of {n_patches} of {sweep.stride_px}")
     shapes = {
         "sum": answer.p_sum.shape,
         "sum of squares": answer.p2_sum.shape,

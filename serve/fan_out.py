@@ -41,9 +41,9 @@ class Shard(Protocol):
         ...
 
     def refine(
-        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+        self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """Moments of the given members over one grid of a race, as they come.
+        """Moments of the given members over one round of a race, as they come.
 
         The shard keeps nothing between calls: what a member has summed so far comes with the question, so that a shard
         that was replaced goes on where its predecessor was.
@@ -51,8 +51,8 @@ class Shard(Protocol):
         Args:
             reference: what `put` returned for the slice.
             settings: of the sweep.
-            stride_px: of the grid.
-            starts: whom to ask, and what each goes on from; None for the first grid.
+            n_patches: how many of the first patches are wanted.
+            starts: whom to ask, and what each goes on from; None for the first round.
 
         Raises:
             ShardFailedError: it died, is full, ...

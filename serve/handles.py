@@ -31,10 +31,10 @@ class ShardHandle:
                 yield member_id, answer
 
     async def refine(
-        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+        self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
         """See `serve.fan_out.Shard.refine`; `reference` as in `ask`."""
-        async with aclosing(_answers(self._stream.refine.remote(reference, settings, stride_px, starts))) as stream:
+        async with aclosing(_answers(self._stream.refine.remote(reference, settings, n_patches, starts))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
 

@@ -114,20 +114,20 @@ class ShardWorker:
         self,
         prepared: PreparedSlice,
         settings: SweepSettings,
-        stride_px: int,
+        n_patches: int,
         starts: Mapping[str, Moments | None],
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """As `analyse`, for one grid of a race: see `serve.fan_out.Shard.refine`.
+        """As `analyse`, for one round of a race: see `serve.fan_out.Shard.refine`.
 
         Args:
             prepared: the slice.
             settings: of the sweep.
-            stride_px: of the grid.
+            n_patches: how many of the first patches are wanted.
             starts: whom to ask, in this order, and what each goes on from.
         """
 
         def work(member: Member, own: PreparedSlice, keep_going: KeepGoing) -> Moments | None:
-            return member.refine(own, settings, stride_px, starts[member.entry.id], keep_going)
+            return member.refine(own, settings, n_patches, starts[member.entry.id], keep_going)
 
         async with aclosing(self._each(prepared, tuple(starts), work)) as answers:
             async for member_id, answer in answers:

@@ -151,10 +151,10 @@ class Selector:
     ) -> None:
         def ask(shard: Shard, member_ids: tuple[str, ...]) -> Stream:
             starts = {member_id: race.start_of(member_id) for member_id in member_ids}
-            return shard.refine(reference, self._settings.sweep, current.stride_px, starts)
+            return shard.refine(reference, self._settings.sweep, current.n_patches, starts)
 
         def note(member_id: str, answer: Moments | MemberFailure) -> None:
-            race.note(member_id, checked_moments(answer, prepared, self._settings.sweep, current.stride_px))
+            race.note(member_id, checked_moments(answer, prepared, self._settings.sweep, current.n_patches))
             count()
 
         deadline_s = self._limits.slice_deadline_s

@@ -93,7 +93,7 @@ def monai_inferers(
 @torch.inference_mode()
 def _moments(forward: Forward, frames: FramesTensor, block: PatchBlock) -> torch.Tensor:
     """Mean of p and p^2 over the block's patches that cover each pixel: `2 row col`."""
-    sums = MomentSums(block.grid, SweepSettings().mask_grid(block.grid.image_px), frames.device)
+    sums = MomentSums(SweepSettings().patches(block.grid.image_px), frames.device)
     for part in block.in_parts(ROW_BATCH):
         sums.add(part, forward(part, frames))
     moments = sums.moments()

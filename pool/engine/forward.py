@@ -14,10 +14,11 @@ from pool.engine.batches import HalvingBatches, planned_batch
 from pool.engine.folding import fold_batch_norm
 from pool.engine.settings import EngineSettings
 from pool.engine.shared import SharedSlice
-from pool.engine.sharing import n_shared_levels
+from pool.engine.sharing import LEAST_PER_AXIS, n_shared_levels
 from pool.engine.unet import FoldedUNet
 from pool.networks.unet import UNet
-from pool.patches import PatchBlock
+from pool.patch_order import ScatteredPatches
+from pool.patches import PatchBlock, PatchGrid
 from pool.shapes import FramesTensor, LogitsBatch, PatchBatch
 
 
@@ -46,11 +47,11 @@ class Engine:
         self._shared: dict[tuple[int, int], SharedSlice] = {}
 
     @torch.inference_mode()
-    def __call__(self, block: PatchBlock, frames: FramesTensor) -> torch.Tensor:
-        """Softmax probabilities, float32 `patch class patch_row patch_col`, of a block's patches row by row.
+    def __call__(self, patches: PatchBlock | ScatteredPatches, frames: FramesTensor) -> torch.Tensor:
+        """Softmax probabilities, float32 `patch class patch_row patch_col`, of some patches row by row.
 
         Args:
-            block: which patches.
+            patches: which.
             frames: a prepared slice on the network's device. What its patches share is kept until other frames come,
                 so frames must not be changed in place meanwhile.
 
@@ -59,18 +60,21 @@ class Engine:
         """
         own_frames = self._take(frames)
         if self._batches is None:
-            patch_bytes = own_frames.element_size() * len(frames) * block.grid.patch_px**2
+            patch_bytes = own_frames.element_size() * len(frames) * patches.grid.patch_px**2
             self._batches = HalvingBatches(planned_batch(self.device, patch_bytes, self.settings.batch_size))
         answers: list[torch.Tensor] = []
+        rows = patches.rows
         with self._precision():
-            shared = self._shared_slice(own_frames, block)
+            shared = None
+            if patches.n_patches >= LEAST_PER_AXIS * len(rows):
+                shared = self._shared_slice(own_frames, patches.grid)
             if shared is not None:
-                for row in block.rows_px:
-                    answers += self._batches.run(block.cols_px, partial(_shared_answers, shared, row))
+                for row, cols in rows:
+                    answers += self._batches.run(cols, partial(_shared_answers, shared, row))
             else:
-                places = [(row, col) for row in block.rows_px for col in block.cols_px]
+                places = [(row, col) for row, cols in rows for col in cols]
                 answers += self._batches.run(
-                    places, lambda some: _softmax(self._logits(self._cut(own_frames, some, block.grid.patch_px)))
+                    places, lambda some: _softmax(self._logits(self._cut(own_frames, some, patches.grid.patch_px)))
                 )
         return torch.cat(answers)
 
@@ -82,15 +86,15 @@ class Engine:
             self._shared = {}
         return self._frames[1]
 
-    def _shared_slice(self, frames: FramesTensor, block: PatchBlock) -> SharedSlice | None:
+    def _shared_slice(self, frames: FramesTensor, grid: PatchGrid) -> SharedSlice | None:
         if self._unet is None or not self.settings.sharing or self.device.type != "cpu":
             return None
-        n_levels = n_shared_levels(block.grid, self._unet.n_poolings)
+        n_levels = n_shared_levels(grid, self._unet.n_poolings)
         if n_levels == 0:
             return None
-        key = (block.grid.patch_px, n_levels)
+        key = (grid.patch_px, n_levels)
         if key not in self._shared:
-            self._shared[key] = SharedSlice(self._unet, frames[None], block.grid.patch_px, n_levels)
+            self._shared[key] = SharedSlice(self._unet, frames[None], grid.patch_px, n_levels)
         return self._shared[key]
 
     def _cut(self, frames: FramesTensor, places: Sequence[tuple[int, int]], patch_px: int) -> PatchBatch:

@@ -67,7 +67,7 @@ def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
         edgecolor=colours,
     )
     names = [
-        score.member_id if swept else f"{score.member_id}, stride {score.stride_px}"
+        score.member_id if swept else f"{score.member_id}, {score.n_patches} patches"
         for score, swept in zip(shown, full)
     ]
     ax.set_yticks(range(n_shown), names, fontsize=8)
@@ -86,7 +86,7 @@ def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
 def _order(score: MemberScore) -> tuple[bool, bool, int, float, str]:
     """Swept in full first, then the further a race took a member the earlier."""
     value = score.u_pp if score.u_pp is not None else score.u_pp_estimate
-    return value is None, score.u_pp is None, score.stride_px or 0, value or 0.0, score.member_id
+    return value is None, score.u_pp is None, -(score.n_patches or 0), value or 0.0, score.member_id
 
 
 def overlay_figure(analysis: StudyAnalysis) -> Figure:

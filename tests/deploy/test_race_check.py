@@ -31,7 +31,7 @@ def test_a_slice_is_always_the_same_and_hearts_differ() -> None:
 def test_slices_are_raced_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_pool(tmp_path / "pool", 2)
     pool = Pool.load(tmp_path / "pool")
-    coarse = SweepSettings(stride_px=16, mask_stride_px=32), RaceSettings((RaceLevel(32, 1e9),))
+    coarse = SweepSettings(stride_px=16, mask_stride_px=32), RaceSettings((RaceLevel(9, 1e9),))
     records = check(pool, 1, tmp_path / "out", *coarse)
     assert records[0]["audit"]["same"]
     assert records[0]["n_passes"] == 2 * 25

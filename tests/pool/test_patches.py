@@ -71,20 +71,6 @@ def test_folding_sums_what_overlaps() -> None:
     assert uneven.fold(thrice)[0, 0, 0].tolist() == [1, 11, 11, 111, 110, 100, 100, 0]
 
 
-@pytest.mark.parametrize(("fine", "coarse"), [(2, 4), (2, 16), (4, 8), (8, 8), (16, None)])
-def test_a_coarse_grid_and_what_it_lacks_are_the_fine_grid(fine: int, coarse: int | None) -> None:
-    grid, done = PatchGrid(48, 16, fine), PatchGrid(48, 16, coarse) if coarse else None
-    missing = [(row, col) for block in grid.blocks(done) for row in block.rows_px for col in block.cols_px]
-    before = [] if done is None else [(row, col) for row in done.offsets_px for col in done.offsets_px]
-    assert sorted(missing + before) == [(row, col) for row in grid.offsets_px for col in grid.offsets_px]
-    assert sum(block.n_patches for block in grid.blocks(done)) == grid.n_patches - len(before)
-
-
-def test_a_grid_that_is_no_refinement_is_refused() -> None:
-    with pytest.raises(SettingsError, match="stride_px 4 must divide the stride of the patches to leave out; found 2"):
-        PatchGrid(48, 16, 4).blocks(PatchGrid(48, 16, 2))
-
-
 @pytest.mark.parametrize(("most", "sizes"), [(1, [5] * 7), (5, [5] * 7), (14, [5, 10, 10, 10]), (1000, [35])])
 def test_a_block_is_cut_between_rows_into_even_parts(most: int, sizes: list[int]) -> None:
     block = PatchBlock(PatchGrid(20, 4, 1), tuple(range(7)), tuple(range(5)))

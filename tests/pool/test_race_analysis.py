@@ -21,7 +21,7 @@ from pool.sweep import SweepSettings
 from tests.samples import bolus_series, tiny_pool
 
 EXHAUSTIVE = AnalysisSettings(sweep=SweepSettings(stride_px=8))
-WIDE, TIGHT = (replace(EXHAUSTIVE, rule="min-u_pp-race", race=RaceSettings((RaceLevel(16, m),))) for m in (1e9, 0.0))
+WIDE, TIGHT = (replace(EXHAUSTIVE, rule="min-u_pp-race", race=RaceSettings((RaceLevel(25, m),))) for m in (1e9, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_race_that_nobody_leaves_is_the_exhaustive_rule(pool: Pool, exhaustive
     assert np.array_equal(found.masks, exhaustive.masks)
     for mine, other in zip(found.slices[0].selection.scores, exhaustive.slices[0].selection.scores, strict=True):
         assert mine.u_pp == pytest.approx(other.u_pp, rel=1e-6)
-        assert (mine.stride_px, other.stride_px, mine.u_pp_estimate) == (8, 8, None)
+        assert (mine.n_patches, other.n_patches, mine.u_pp_estimate) == (81, 81, None)
     assert [done for done, _ in seen] == [25, 50, 75, 131, 187, 243]
     assert seen[-1] == (243, 243)
     assert [total for _, total in seen] == sorted(total for _, total in seen)
@@ -62,8 +62,8 @@ def test_members_that_left_are_honest_about_it(raced: StudyAnalysis, exhaustive:
     whole = exhaustive.slices[0].selection.score_of(chosen).u_pp
     assert item.selection.score_of(chosen).u_pp == pytest.approx(whole, rel=1e-6)
     others = [score for score in item.selection.scores if score.member_id != chosen]
-    assert [(score.u_pp, score.u_tot, score.stride_px, score.ineligible) for score in others] == [
-        (None, None, 16, "")
+    assert [(score.u_pp, score.u_tot, score.n_patches, score.ineligible) for score in others] == [
+        (None, None, 25, "")
     ] * 2
     assert all(score.u_pp_estimate for score in others)
     assert members_npz(raced) == members_npz(exhaustive)
@@ -71,7 +71,7 @@ def test_members_that_left_are_honest_about_it(raced: StudyAnalysis, exhaustive:
 
 def test_the_result_says_what_the_race_did(raced: StudyAnalysis, exhaustive: StudyAnalysis) -> None:
     fields = result_dict(raced)["slices"][0]
-    assert fields["race"]["levels"] == [{"stride_px": 16, "n_members": 3}, {"stride_px": 8, "n_members": 1}]
+    assert fields["race"]["levels"] == [{"n_patches": 25, "n_members": 3}, {"n_patches": 81, "n_members": 1}]
     assert (fields["race"]["n_passes"], fields["race"]["n_passes_exhaustive"]) == (3 * 25 + 56, 3 * 81)
     best = exhaustive.slices[0].selection.chosen
     assert fields["race"]["audit"]["chosen"] == best
@@ -86,7 +86,7 @@ def test_the_overlay_tells_estimates_from_full_sweeps(raced: StudyAnalysis) -> N
     scores = overlay_figure(raced).axes[2]
     names = [label.get_text() for label in scores.get_yticklabels()]
     assert names[0] == raced.slices[0].selection.chosen
-    assert all(name.endswith(", stride 16") for name in names[1:])
+    assert all(name.endswith(", 25 patches") for name in names[1:])
     assert scores.get_xlabel() == "U_pp, hollow: estimate"
     opacities = [to_rgba(patch.get_facecolor())[3] for patch in scores.patches]
     assert opacities == [1.0, 0.0, 0.0]
@@ -98,7 +98,7 @@ def test_the_race_is_of_its_rule_alone() -> None:
     assert AnalysisSettings(rule="min-u_pp-race").race == RaceSettings()
     with pytest.raises(SettingsError, match="race: is of the rule min-u_pp-race alone; found min-u_pp"):
         AnalysisSettings(race=RaceSettings())
-    with pytest.raises(SettingsError, match="last stride_px must be a multiple of the full sweep's 8, and more"):
+    with pytest.raises(SettingsError, match="the last level must be less than the sweep's 81; found 289"):
         replace(EXHAUSTIVE, rule="min-u_pp-race")
 
 

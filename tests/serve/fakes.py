@@ -99,7 +99,7 @@ class FakeShard:
             self.n_closed += 1
 
     async def refine(
-        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+        self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
         raise NotImplementedError  # see RacingShard
         yield
@@ -112,7 +112,7 @@ class RacingShard(FakeShard):
     """Answers rounds of a race with made-up moments.
 
     Args:
-        u_pp: by member and stride.
+        u_pp: by member and number of patches.
         failures: raised in the first round after `ends_after` answers, in the second, ...
     """
 
@@ -120,18 +120,18 @@ class RacingShard(FakeShard):
         super().__init__(failures=failures, ends_after=ends_after)
         self.u_pp = u_pp
         self.rounds: list[tuple[int, dict[str, int | None]]] = []
-        """Stride of each round, and for each member the stride of what it goes on from."""
+        """Patches of each round, and for each member those of what it goes on from."""
 
     async def refine(
-        self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+        self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        self.rounds.append((stride_px, {key: start and start.grid.stride_px for key, start in starts.items()}))
+        self.rounds.append((n_patches, {key: start and start.patches.n_patches for key, start in starts.items()}))
         failure = self.failures.pop(0) if self.failures else None
         for n_answers, member_id in enumerate(starts):
             await asyncio.sleep(0)
             if failure is not None and n_answers >= self.ends_after:
                 raise failure
-            yield member_id, moments_of(self.u_pp[member_id][stride_px], stride_px)
+            yield member_id, moments_of(self.u_pp[member_id][n_patches], n_patches)
 
 
 class HangingShard(FakeShard):

@@ -11,6 +11,7 @@ import pytest
 from pool.analysis import AnalysisSettings, StudyAnalysis, conclude_races
 from pool.answers import MemberFailure
 from pool.moments import Moments
+from pool.preprocess import PreprocessSettings
 from pool.race import SliceRace
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import SweepSettings
@@ -19,14 +20,14 @@ from serve.selector import Selector
 from tests.pool.races import RACE, SWEEP, moments_of, run
 from tests.serve.fakes import RacingShard, manifest_of, prepared_slices, selector_of, series_of
 
-# On stride 4 m3 is more than half above the best, on stride 2 m2 is more than a fifth above it.
+# On 9 patches m3 is more than half above the best, on 25 patches m2 is more than a fifth above it.
 FOUR = {
-    "m0": {4: 1.0, 2: 1.1, 1: 1.3},
-    "m1": {4: 1.2, 2: 1.0, 1: 1.2},
-    "m2": {4: 1.4, 2: 1.3, 1: 1.0},
-    "m3": {4: 1.6, 2: 0.9, 1: 0.9},
+    "m0": {9: 1.0, 25: 1.1, 81: 1.3},
+    "m1": {9: 1.2, 25: 1.0, 81: 1.2},
+    "m2": {9: 1.4, 25: 1.3, 81: 1.0},
+    "m3": {9: 1.6, 25: 0.9, 81: 0.9},
 }
-SETTINGS = AnalysisSettings(sweep=SWEEP, rule="min-u_pp-race", race=RACE)
+SETTINGS = AnalysisSettings(preprocess=PreprocessSettings(image_px=16), sweep=SWEEP, rule="min-u_pp-race", race=RACE)
 
 
 def selector(shards: Sequence[RacingShard], least_members: int = 4, **limits: Any) -> Selector:
@@ -40,7 +41,7 @@ def analyse(selector: Selector, n_slices: int = 1) -> StudyAnalysis:
 @pytest.mark.parametrize("n_shards", [1, 2, 3, 4])
 def test_any_number_of_shards_gives_the_bytes_of_one_process(n_shards: int) -> None:
     races = [SliceRace(item, manifest_of(4), SWEEP, RACE) for item in prepared_slices(2)]
-    assert [run(race, FOUR)[-1] for race in races] == [(1, "m0m1")] * 2
+    assert [run(race, FOUR)[-1] for race in races] == [(81, "m0m1")] * 2
     expected = conclude_races(series_of(2), prepared_slices(2), races, manifest_of(4), SETTINGS)
     found = analyse(selector([RacingShard(FOUR) for _ in range(n_shards)]), n_slices=2)
     assert found.slices[0].selection.chosen == "m1"
@@ -51,15 +52,15 @@ def test_any_number_of_shards_gives_the_bytes_of_one_process(n_shards: int) -> N
 def test_a_round_goes_to_the_shards_of_those_still_in_the_race_with_what_they_have() -> None:
     even, odd = RacingShard(FOUR), RacingShard(FOUR)
     analyse(selector([even, odd]))
-    assert even.rounds == [(4, {"m0": None, "m2": None}), (2, {"m0": 4, "m2": 4}), (1, {"m0": 2})]
-    assert odd.rounds == [(4, {"m1": None, "m3": None}), (2, {"m1": 4}), (1, {"m1": 2})]
+    assert even.rounds == [(9, {"m0": None, "m2": None}), (25, {"m0": 9, "m2": 9}), (81, {"m0": 25})]
+    assert odd.rounds == [(9, {"m1": None, "m3": None}), (25, {"m1": 9}), (81, {"m1": 25})]
 
 
 def test_a_shard_that_dies_in_a_race_goes_on_where_it_was() -> None:
     died = ShardFailedError("the shard died")
     shard = RacingShard(FOUR, failures=[None, died], ends_after=1)
     found = analyse(selector([shard]))
-    assert shard.rounds[1:3] == [(2, {"m0": 4, "m1": 4, "m2": 4}), (2, {"m1": 4, "m2": 4})]
+    assert shard.rounds[1:3] == [(25, {"m0": 9, "m1": 9, "m2": 9}), (25, {"m1": 9, "m2": 9})]
     assert result_json(found) == result_json(analyse(selector([RacingShard(FOUR)])))
 
 
@@ -67,7 +68,7 @@ def test_members_of_a_shard_that_stays_dead_fail_and_others_come_back() -> None:
     died = ShardFailedError("the shard died")
     even, odd = RacingShard(FOUR, failures=[None, died, died]), RacingShard(FOUR)
     selection = analyse(selector([even, odd], least_members=2)).slices[0].selection
-    assert odd.rounds[1:] == [(2, {"m1": 4}), (2, {"m3": 4}), (1, {"m1": 2, "m3": 2})]
+    assert odd.rounds[1:] == [(25, {"m1": 9}), (25, {"m3": 9}), (81, {"m1": 25, "m3": 25})]
     assert selection.chosen == "m3"
     assert {s.member_id: s.ineligible for s in selection.scores if s.ineligible} == dict.fromkeys(
         ("m0", "m2"), "the shard died"
@@ -77,13 +78,13 @@ def test_members_of_a_shard_that_stays_dead_fail_and_others_come_back() -> None:
 def test_moments_of_another_grid_are_a_failure_of_that_member_alone() -> None:
     class Confused(RacingShard):
         async def refine(
-            self, reference: Any, settings: SweepSettings, stride_px: int, starts: Mapping[str, Moments | None]
+            self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
         ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-            async for member_id, answer in super().refine(reference, settings, stride_px, starts):
-                yield member_id, moments_of(1.0, 4) if (member_id, stride_px) == ("m0", 2) else answer
+            async for member_id, answer in super().refine(reference, settings, n_patches, starts):
+                yield member_id, moments_of(1.0, 9) if (member_id, n_patches) == ("m0", 25) else answer
 
     selection = analyse(selector([Confused(FOUR)], least_members=3)).slices[0].selection
-    assert selection.score_of("m0").ineligible == "answered with moments of stride 4 instead of 2"
+    assert selection.score_of("m0").ineligible == "answered with moments of 9 patches of stride 1 instead of 25 of 1"
     assert selection.chosen == "m3"
 
 

@@ -121,7 +121,7 @@ def test_a_race_over_shards_gives_the_bytes_of_one_process(url: str, settings: S
     import ray
 
     racing = AnalysisSettings(
-        sweep=SweepSettings(stride_px=8), rule="min-u_pp-race", race=RaceSettings((RaceLevel(16, 0.05),))
+        sweep=SweepSettings(stride_px=8), rule="min-u_pp-race", race=RaceSettings((RaceLevel(25, 0.05),))
     )
     study = open_study(folder / "study.npz")
     before = torch.get_num_threads()
@@ -129,7 +129,7 @@ def test_a_race_over_shards_gives_the_bytes_of_one_process(url: str, settings: S
     torch.set_num_threads(before)
     selector = selector_from_here(settings, ray.put, racing)
     found = asyncio.run(selector.analyse(study.series, prepare(study.series)))
-    assert {score.stride_px for item in found.slices for score in item.selection.scores} == {8, 16}
+    assert {score.n_patches for item in found.slices for score in item.selection.scores} == {25, 81}
     for as_bytes in (result_json, maps_npz, members_npz):
         assert as_bytes(found) == as_bytes(expected)
 

@@ -67,24 +67,22 @@ def test_a_shard_holds_its_members_and_answers_as_they_do(pool_dir: Path, prepar
         np.testing.assert_array_equal(found.probability, expected.probability)
 
 
-def test_a_shard_takes_its_members_to_a_finer_grid_as_they_do_themselves(
-    pool_dir: Path, prepared: PreparedSlice
-) -> None:
+def test_a_shard_takes_its_members_further_as_they_do_themselves(pool_dir: Path, prepared: PreparedSlice) -> None:
     worker, (member,) = worker_of(pool_dir), Pool.load(pool_dir, member_ids=["s1-e01"]).members
 
-    async def refine(stride_px: int, start: Moments | None) -> Moments:
-        answers = {key: found async for key, found in worker.refine(prepared, FINE, stride_px, {"s1-e01": start})}
+    async def refine(n_patches: int, start: Moments | None) -> Moments:
+        answers = {key: found async for key, found in worker.refine(prepared, FINE, n_patches, {"s1-e01": start})}
         assert isinstance(answers["s1-e01"], Moments)
         return answers["s1-e01"]
 
     async def both() -> Moments:
-        first = await refine(16, None)
+        first = await refine(25, None)
         for sums in (first.p_sum, first.p2_sum, first.probability):
             sums.flags.writeable = False  # as from the object store
-        return await refine(8, first)
+        return await refine(40, first)
 
     found = asyncio.run(both())
-    expected = member.refine(prepared, FINE, 8, member.refine(prepared, FINE, 16, None))
+    expected = member.refine(prepared, FINE, 40, member.refine(prepared, FINE, 25, None))
     assert expected is not None
     for name in ("p_sum", "p2_sum", "probability"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

@@ -10,6 +10,7 @@ from pool.engine.forward import SharedSlice
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec
 from pool.networks.spec import KINDS
+from pool.patch_order import ScatteredPatches
 from pool.patches import PatchBlock, PatchGrid
 from tests.pool.engine.networks import lively_network, random_slice
 
@@ -17,10 +18,6 @@ from tests.pool.engine.networks import lively_network, random_slice
 @torch.inference_mode()
 def plain(network: nn.Module, block: PatchBlock, frames: torch.Tensor) -> torch.Tensor:
     return torch.softmax(network(block.patches(frames)), dim=1)
-
-
-def whole(grid: PatchGrid) -> PatchBlock:
-    return grid.blocks()[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,7 +34,7 @@ def whole(grid: PatchGrid) -> PatchBlock:
 )
 def test_every_patch_is_what_the_network_says(kind: str, n_poolings: int, grid: PatchGrid, n_shared: int) -> None:
     network = lively_network(NetworkSpec(kind, 4, n_poolings, n_frames=5))
-    frames, block = random_slice(5, grid.image_px), whole(grid)
+    frames, block = random_slice(5, grid.image_px), grid.block()
     expected = plain(network, block, frames)
     engine = Engine(network)
     assert (engine(block, frames) - expected).abs().max() < 1e-5
@@ -49,14 +46,29 @@ def test_every_patch_is_what_the_network_says(kind: str, n_poolings: int, grid: 
 
 def test_the_compact_network_on_its_own_patches() -> None:
     network, frames = lively_network(NetworkSpec()), random_slice(30, 128)
-    block = PatchBlock(PatchGrid(), (0, 22, 64), (0, 2, 36, 64))
+    block = PatchBlock(PatchGrid(), (0, 22, 64), (0, 2, 36, 50, 64))
     found = Engine(network)(block, frames)
     assert (found - plain(network, block, frames)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("sharing", [True, False])
+def test_patches_anywhere_are_what_the_network_says(sharing: bool) -> None:
+    network, frames, grid = lively_network(SMALL), random_slice(5, 40), PatchGrid(40, 32, 2)
+    few = ((0, 2), (0, 8), (4, 6), (8, 0))
+    many = tuple((row, col) for row in (0, 6) for col in (0, 2, 4, 6, 8))
+    for places in (few, many):
+        scattered = ScatteredPatches(grid, tuple(sorted(places)))
+        expected = torch.softmax(
+            network(torch.stack([frames[:, r : r + 32, c : c + 32] for r, c in scattered.places])), 1
+        )
+        engine = Engine(network, EngineSettings(sharing=sharing))
+        assert (engine(scattered, frames) - expected).abs().max() < 1e-5
+        assert bool(engine._shared) == (sharing and places is many)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_answers_do_not_depend_on_the_batch_size(batch_size: int) -> None:
-    network, frames, block = lively_network(SMALL), random_slice(5, 40), whole(PatchGrid(40, 32, 2))
+    network, frames, block = lively_network(SMALL), random_slice(5, 40), PatchGrid(40, 32, 2).block()
     reference = Engine(network)(block, frames)
     assert (Engine(network, EngineSettings(batch_size=batch_size))(block, frames) - reference).abs().max() < 1e-6
 
@@ -81,7 +93,7 @@ def test_a_network_of_another_make_runs_as_it_is_with_its_norms_folded() -> None
         own[1].running_var.fill_(3.0)
         own[4].running_mean.fill_(0.5)
     before = {name: value.clone() for name, value in own.state_dict().items()}
-    frames, block = random_slice(5, 40), whole(PatchGrid(40, 32, 4))
+    frames, block = random_slice(5, 40), PatchGrid(40, 32, 4).block()
     engine = Engine(own)
     assert (engine(block, frames) - plain(own, block, frames)).abs().max() < 1e-6
     assert not any(isinstance(module, nn.BatchNorm2d) for module in engine._module.modules())
@@ -91,7 +103,7 @@ def test_a_network_of_another_make_runs_as_it_is_with_its_norms_folded() -> None
 
 @pytest.mark.parametrize("sharing", [True, False])
 def test_bfloat16_is_near_float32_and_never_taken_unasked(sharing: bool) -> None:
-    network, frames, block = lively_network(SMALL), random_slice(5, 36), whole(PatchGrid(36, 32, 2))
+    network, frames, block = lively_network(SMALL), random_slice(5, 36), PatchGrid(36, 32, 2).block()
     exact = plain(network, block, frames)
     rounded = Engine(network, EngineSettings("bfloat16", sharing=sharing))(block, frames)
     assert rounded.dtype == torch.float32
@@ -103,7 +115,7 @@ def test_bfloat16_is_near_float32_and_never_taken_unasked(sharing: bool) -> None
 
 
 def test_a_failed_allocation_halves_the_batch_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, frames, block = lively_network(SMALL), random_slice(5, 40), whole(PatchGrid(40, 32, 2))
+    network, frames, block = lively_network(SMALL), random_slice(5, 40), PatchGrid(40, 32, 2).block()
     expected = plain(network, block, frames)
     monkeypatch.setattr(SharedSlice, "logits", failing_above(2, SharedSlice.logits))
     assert (Engine(network, EngineSettings(batch_size=5))(block, frames) - expected).abs().max() < 1e-5

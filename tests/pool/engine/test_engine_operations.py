@@ -19,12 +19,12 @@ GRID = PatchGrid(48, 32, 4)
 def test_counts_are_those_of_torch(spec: NetworkSpec, grid: PatchGrid, sharing: bool) -> None:
     engine = Engine(lively_network(spec), EngineSettings(sharing=sharing))
     with FlopCounterMode(display=False) as counter:
-        engine(grid.blocks()[0], random_slice(spec.n_frames, grid.image_px))
+        engine(grid.block(), random_slice(spec.n_frames, grid.image_px))
     assert counter.get_total_flops() == engine_operations(spec, grid, sharing).total
 
 
 def test_plain_counts_are_those_of_torch() -> None:
-    network, block = lively_network(SPEC), GRID.blocks()[0]
+    network, block = lively_network(SPEC), GRID.block()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(block.patches(random_slice(5, 48)))
     assert counter.get_total_flops() == plain_operations(SPEC, GRID).total
