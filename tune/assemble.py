@@ -101,6 +101,7 @@ def write_pool(
     settings: TrainingSettings,
     data_sha256: str,
     half_weights: bool = False,
+    start_sha256: str | None = None,
 ) -> PoolManifest:
     """Write weights, then the manifest: a folder with a manifest is a whole pool.
 
@@ -111,6 +112,7 @@ def write_pool(
         settings: go into the manifest with their hash.
         data_sha256: hash of the labelled set.
         half_weights: store filters as float16, see `pool.manifest.save_weights`.
+        start_sha256: hash of the pool that the members were trained from, if they were.
 
     Raises:
         OutputError: the folder is in use or cannot be written.
@@ -139,6 +141,7 @@ def write_pool(
             "settings": settings.to_dict(),
             "settings_sha256": settings.sha256(),
             "software": software(),
+            **({"start_sha256": start_sha256} if start_sha256 else {}),
         }
         manifest = PoolManifest(name, tuple(members), provenance)
         save_manifest(out_dir, manifest)

@@ -21,6 +21,7 @@ from tune.gpu import take_gpu
 from tune.resources import Resources
 from tune.samples import Samples
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.storage import Storage
 from tune.training import SeedTraining, StepProgress
 from tune.tune_state import has_trials, kept_state
@@ -30,13 +31,16 @@ PROGRESS_EVERY_S = 3.0
 """How often a trial reports between two epochs [s]; every report costs it a few milliseconds."""
 
 
-def trial_config(settings: TrainingSettings, data_dir: Path, resources: Resources) -> dict[str, Any]:
+def trial_config(
+    settings: TrainingSettings, data_dir: Path, resources: Resources, start: StartPool | None = None
+) -> dict[str, Any]:
     """What a trial gets beside its seed; plain values, since Tune stores them.
 
     Args:
         settings: the recipe.
         data_dir: a labelled set, at the same path on every node.
         resources: of one trial.
+        start: the pool that weights come from, at the same path on every node.
     """
     return {
         "settings": settings.to_dict(),
@@ -44,6 +48,7 @@ def trial_config(settings: TrainingSettings, data_dir: Path, resources: Resource
         "n_threads": max(1, int(resources.cpus_per_trial)),
         "device": "cuda" if resources.gpus_per_trial > 0 else "cpu",
         "n_gpus": resources.gpus_per_trial,
+        "start": start.to_config() if start is not None else None,
     }
 
 
@@ -59,7 +64,8 @@ def open_training(config: dict[str, Any]) -> SeedTraining:
     settings = TrainingSettings.from_dict(config["settings"])
     samples = Samples.open(Path(config["data_dir"])).to(config["device"])
     split = samples.split(settings)
-    training = SeedTraining(settings, config["seed"], samples, split, config["device"])
+    start = StartPool.from_config(config["start"])
+    training = SeedTraining(settings, config["seed"], samples, split, config["device"], start)
     if (checkpoint := ray_tune.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
             training.load_state(torch.load(Path(folder) / RESUME_NAME, weights_only=True, map_location="cpu"))

@@ -15,11 +15,15 @@ from tune.storage import RECORD_NAME, Storage
 
 CHOSEN_LATER = ("settings.n_checkpoints", "settings.least_validation_dice")
 """May change on a resume: they decide which checkpoints become members, not what is learned."""
-_NAMES = {"data": "path of the labelled set", "data_sha256": "content of the labelled set"}
+_NAMES = {
+    "data": "path of the labelled set",
+    "data_sha256": "content of the labelled set",
+    "start_sha256": "pool to start from",
+}
 
 
 def training_record(
-    settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources
+    settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources, start_sha256: str | None = None
 ) -> dict[str, dict[str, Any] | str]:
     """All that the trials are started with, as JSON-ready fields. The address is none of it: a cluster may move."""
     stored = {name: value for name, value in asdict(resources).items() if name != "address"}
@@ -28,6 +32,7 @@ def training_record(
         "sha256_of_seed_training": settings.sha256_of_seed_training(),
         "data": str(data.resolve()),
         "data_sha256": data_sha256,
+        "start_sha256": start_sha256,
         "resources": stored,
     }
 

@@ -17,6 +17,7 @@ from tune.record import refuse_another_training, save_record, training_record
 from tune.resources import Resources
 from tune.samples import Samples
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.storage import EXPERIMENT_FOLDER, Storage, refuse_unusable_places
 from tune.suitable import refuse_unsuitable
 from tune.tracking import LOG_FOLDER, Tracking
@@ -36,6 +37,7 @@ def train_pool(
     resume: bool = False,
     register: RegistryName | None = None,
     half_weights: bool = False,
+    start_from: Path | None = None,
 ) -> PoolManifest:
     """Train every seed of `settings` in parallel and write the pool.
 
@@ -52,6 +54,8 @@ def train_pool(
         resume: continue the training that `storage_path` holds; only the choice of members may differ.
         register: the registered model in MLflow that the pool becomes a version of; None registers nothing.
         half_weights: store the members' filters as float16, see `pool.manifest.save_weights`.
+        start_from: a pool folder, at the same path on every node, whose members the seeds go on from (`StartPool`);
+            None draws their weights.
 
     Raises:
         SettingsError: settings that do not suit the data, more resources than the cluster has, or a resume with
@@ -68,7 +72,9 @@ def train_pool(
     samples = Samples.open(data, verify=True)
     settings = samples.settings_for_classes(settings)
     refuse_unsuitable(samples, samples.split(settings), settings)
-    record = training_record(settings, data, samples.data_sha256, resources)
+    start = StartPool.at(start_from, settings) if start_from is not None else None
+    start_sha256 = start.sha256 if start is not None else None
+    record = training_record(settings, data, samples.data_sha256, resources, start_sha256)
     with ExitStack() as stack:
         storage = Storage.at(storage_path or stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
         if resume:
@@ -77,17 +83,17 @@ def train_pool(
         if storage_path is None:
             stack.callback(_save_unsent_log, tracking, out_dir)
         stack.enter_context(tracking)
-        tracking.start(name, settings, samples.data_sha256)
+        tracking.start(name, settings, samples.data_sha256, start_sha256)
         stack.enter_context(running_ray(resources))
         refuse_unshared(resources, data.resolve(), storage)
         save_record(storage, record)
         from tune.trainable import DriverCallback, run_trials
 
         callback = DriverCallback(settings, on_progress, tracking.log_epoch)
-        candidates = run_trials(settings, data, storage.folder(EXPERIMENT_FOLDER), resources, callback, resume)
+        candidates = run_trials(settings, data, storage.folder(EXPERIMENT_FOLDER), resources, callback, resume, start)
         tracking.log_checkpoints(candidates, settings.network)
         chosen = choose_members(candidates, settings)
-        manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256, half_weights)
+        manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256, half_weights, start_sha256)
         tracking.log_pool(manifest, out_dir, member_overlays(data, settings, out_dir), register)
     return manifest
 

@@ -18,6 +18,7 @@ from tune.progress import SeedProgress, TrainingProgress
 from tune.ray_trials import open_training, progress_teller, run_experiment, saved_checkpoint, trial_config
 from tune.resources import Resources
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.storage import Storage
 from tune.training import EpochReport
 
@@ -112,6 +113,7 @@ def run_trials(
     resources: Resources,
     callback: DriverCallback,
     resume: bool = False,
+    start: StartPool | None = None,
 ) -> list[Candidate]:
     """Train all seeds in parallel, as resources allow, and return every checkpoint. Ray must be running.
 
@@ -122,12 +124,13 @@ def run_trials(
         resources: of one trial.
         callback: see `DriverCallback`.
         resume: continue the experiment that lies in that folder, if one does.
+        start: the pool that weights come from; None draws them.
 
     Raises:
         TrainingError: a trial failed more often than `resources.n_retries`.
         KeyboardInterrupt: Ctrl-C, once Tune has stored where the trials are.
     """
-    config = {"seed": ray_tune.grid_search(list(settings.seeds)), **trial_config(settings, data_dir, resources)}
+    config = {"seed": ray_tune.grid_search(list(settings.seeds)), **trial_config(settings, data_dir, resources, start)}
     candidates = []
     for result in run_experiment(train_trial, config, experiment, resources, callback, resume):
         if result.error is not None:

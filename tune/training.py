@@ -22,6 +22,7 @@ from tune.precision import autocast
 from tune.reports import EpochReport, StepProgress
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.suitable import refuse_unsuitable
 from tune.weight_average import WeightAverage
 
@@ -35,13 +36,20 @@ class SeedTraining:
         samples: labelled slices, in the memory of `device`.
         split: which slices train and which validate.
         device: `cpu` or `cuda`.
+        start: the pool that the weights come from; None draws them.
 
     Raises:
         SettingsError: a set that the recipe cannot train on, see `refuse_unsuitable`.
     """
 
     def __init__(
-        self, settings: TrainingSettings, seed: int, samples: Samples, split: Split, device: str = "cpu"
+        self,
+        settings: TrainingSettings,
+        seed: int,
+        samples: Samples,
+        split: Split,
+        device: str = "cpu",
+        start: StartPool | None = None,
     ) -> None:
         refuse_unsuitable(samples, split, settings)
         self.settings, self.seed, self.samples, self.split, self.device = settings, seed, samples, split, device
@@ -49,6 +57,9 @@ class SeedTraining:
         self.best_dice = -1.0
         self.best_epoch = 0
         network = build_network(settings.network, seeded_generator("initialise", seed))
+        if start is not None:
+            network.load_state_dict(start.weights_of(seed))
+        self._start = start.member_of(seed).weights_sha256 if start is not None else None
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -114,7 +125,10 @@ class SeedTraining:
         self.epoch, self.best_dice, self.best_epoch = state["epoch"], state["best_dice"], state["best_epoch"]
 
     def _identity(self) -> str:
-        return f"seed {self.seed}, settings {self.settings.sha256_of_seed_training()}, data {self.samples.data_sha256}"
+        identity = (
+            f"seed {self.seed}, settings {self.settings.sha256_of_seed_training()}, data {self.samples.data_sha256}"
+        )
+        return identity if self._start is None else f"{identity}, start {self._start}"
 
     def _run_epoch(self, on_step: Callable[[StepProgress], None] | None) -> EpochReport:
         epoch, settings, started = self.epoch + 1, self.settings, time.perf_counter()

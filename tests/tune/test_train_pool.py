@@ -18,7 +18,7 @@ from mlflow.entities import Run
 
 import tune.trainable
 from pool.errors import OutputError, PoolError, SettingsError
-from pool.manifest import PoolManifest, verify_pool
+from pool.manifest import PoolManifest, load_weights, verify_pool
 from pool.member import Pool
 from tune.errors import TooFewMembersError
 from tune.progress import TrainingProgress
@@ -187,6 +187,25 @@ def test_ctrl_c_and_a_killed_trial_leave_no_trace_in_the_weights(
     assert seed.info.status == "FINISHED"
     for name in ("validation_dice", "train_loss", "learning_rate", "n_patches_per_s"):
         assert [point.step for point in client.get_metric_history(seed.info.run_id, name)] == [1, 2, 3]
+
+
+def test_a_training_that_starts_from_a_pool_says_so_and_no_other_resumes_it(
+    trained: Trained, data: Path, mlflow_uri: str, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(trained.settings, n_epochs=1, n_checkpoints=1, learning_rate=1e-9, seeds=(1,))
+    begun = trained.folder / "pool"
+    storage = tmp_path / "storage"
+    tuned = train_pool(settings, data, tmp_path / "pool", mlflow_uri, storage, name="tuned", start_from=begun)
+    assert tuned.provenance["start_sha256"] == trained.manifest.sha256()
+    assert "start_sha256" not in trained.manifest.provenance
+    parent, _ = family(mlflow_uri, "tuned")
+    assert parent.data.tags["start_sha256"] == trained.manifest.sha256()
+    best = max((m for m in trained.manifest.members if m.seed == 1), key=lambda m: (m.validation_dice, -m.epoch))
+    before, after = load_weights(begun, best), load_weights(tmp_path / "pool", tuned.members[0])
+    filters = [name for name in before if name.endswith("weight") and before[name].dim() == 4]
+    assert all((after[name] - before[name]).abs().max() < 1e-6 for name in filters)
+    with pytest.raises(SettingsError, match="another pool to start from"):
+        train_pool(settings, data, tmp_path / "again", None, storage, resume=True)
 
 
 def test_another_training_is_refused_on_resume(trained: Trained, data: Path, tmp_path: Path) -> None:

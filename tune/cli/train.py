@@ -36,6 +36,9 @@ def train(
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="A whole recipe as JSON, e.g. a search's best.json.")
     ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Go on from the members of this pool: fine-tuning, e.g. pool/pretrained.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds, counted from 1.")] = None,
     checkpoints: Annotated[int | None, typer.Option(help="Members from each seed.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs.")] = None,
@@ -97,7 +100,18 @@ def train(
 
             display = stack.enter_context(TrainingDisplay(console))
             manifest = train_pool(
-                settings, folder, out, mlflow, storage, display, resources, name, resume, registry_name, half_weights
+                settings,
+                folder,
+                out,
+                mlflow,
+                storage,
+                display,
+                resources,
+                name,
+                resume,
+                registry_name,
+                half_weights,
+                start_from,
             )
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)

@@ -21,9 +21,12 @@ def seed_run(seed: int) -> str:
     return f"seed-{seed}"
 
 
-def training_started(name: str, settings: TrainingSettings, data_sha256: str, now_ms: int) -> tuple[Entry, ...]:
-    """The parent run with configuration, data and code, and under it a run a seed."""
+def training_started(
+    name: str, settings: TrainingSettings, data_sha256: str, start_sha256: str | None, now_ms: int
+) -> tuple[Entry, ...]:
+    """The parent run with configuration, data, start and code, and under it a run a seed."""
     tags = {"kind": "pool", "data_sha256": data_sha256, "settings_sha256": settings.sha256(), **code_tags()}
+    tags |= {"start_sha256": start_sha256} if start_sha256 else {}
     entries: list[Entry] = [
         RunStarted(POOL, name, now_ms, tags),
         RunLogged(POOL, _flat_params(settings.to_dict())),

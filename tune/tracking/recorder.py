@@ -94,20 +94,21 @@ class Tracking:
         """Entries that MLflow has not taken yet."""
         return self._sender.n_left if self._journal is not None else 0
 
-    def start(self, name: str, settings: TrainingSettings, data_sha256: str) -> None:
+    def start(self, name: str, settings: TrainingSettings, data_sha256: str, start_sha256: str | None = None) -> None:
         """Begin the parent run and a run a seed, or go on with those of the training that is resumed.
 
         Args:
             name: of the pool.
             settings: become parameters of the parent run.
             data_sha256: hash of the labelled set, a tag.
+            start_sha256: hash of the pool that weights come from, a tag if there is one.
         """
         if self._journal is None:
             return
         if POOL in self._history.runs:
             self._append(*self._resumed(settings))
         else:
-            self._append(*training_started(name, settings, data_sha256, self._now_ms()))
+            self._append(*training_started(name, settings, data_sha256, start_sha256, self._now_ms()))
 
     def log_epoch(self, report: EpochReport) -> None:
         """A point of the seed's curves; an epoch that is trained again after a resume is the same point."""
