@@ -24,7 +24,7 @@ _NAMES = {
 
 def training_record(
     settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources, start_sha256: str | None = None
-) -> dict[str, dict[str, Any] | str]:
+) -> dict[str, Any]:
     """All that the trials are started with, as JSON-ready fields. The address is none of it: a cluster may move."""
     stored = {name: value for name, value in asdict(resources).items() if name != "address"}
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pool.phantom.grid import look_up
+from pool.phantom.grid import look_up, table_angles
 from pool.phantom.heart import N_ANGLES, HeartMaps, HeartShape, harmonics
 from pool.phantom.populations import Reader
 from pool.phantom.ranges import Draws
@@ -20,8 +20,9 @@ def expert_labels(draws: Draws, reader: Reader, shape: HeartShape, maps: HeartMa
     differ by their contraction alone.
     """
     growth = 1 + reader.systolic_growth * shape.contraction[:, None]
-    endo_inset = draws.subject(reader.endo_inset_mm)[:, None] * growth
-    epi_inset = draws.subject(reader.epi_inset_mm)[:, None]
+    to_septum = torch.cos(table_angles(N_ANGLES, draws.device)[None] - shape.septum_rad[:, None])
+    endo_inset = draws.subject(reader.endo_inset_mm)[:, None] * growth * (1 - reader.endo_free_wall_share * to_septum)
+    epi_inset = draws.subject(reader.epi_inset_mm)[:, None] * (1 + reader.epi_septal_share * to_septum)
     rv_inset = draws.subject(reader.rv_inset_mm)[:, None, None]
     wobble = draws.subject(reader.wobble_mm)[:, None]
     endo_wobble, epi_wobble = (2.0 * wobble * harmonics(draws, 1.0, N_ANGLES) for _ in range(2))

@@ -146,13 +146,19 @@ class Reader:
     Experts draw inside the visible wall and count papillary muscles and trabeculae as blood pool.
     """
 
-    endo_inset_mm: Range = Range(2.3, 4.5)
+    endo_inset_mm: Range = Range(1.5, 3.5)
     """Contour outside the cavity's border, into the wall, at end diastole [mm]."""
-    systolic_growth: float = 0.8
+    systolic_growth: float = 1.5
     """How much the endocardial inset grows up to end systole, relative: the trabecular layer, which readers leave out,
     is then pressed together into what looks like wall."""
+    endo_free_wall_share: float = 0.18
+    """How much the endocardial inset rises from the middle of the circumference to the free wall, relative, and falls
+    to the septum: papillary muscles and trabeculae, which readers leave out, hang on the free wall."""
     epi_inset_mm: Range = Range(1.2, 2.5)
     """Contour inside the epicardial border [mm]."""
+    epi_septal_share: float = 0.33
+    """How much the epicardial inset rises to the septum, relative, and falls to the free wall: the RV's bright blood
+    between its trabeculae makes the septum look thinner than it is, dark lung does the opposite."""
     rv_inset_mm: Range = Range(0.0, 1.2)
     """Contour inside the RV cavity [mm]."""
     corner_rest: float = 0.3
@@ -170,6 +176,11 @@ class Reader:
         self.wobble_mm.require("wobble of a contour", 0, 5, "mm")
         if not 0 <= self.systolic_growth <= 2:
             raise SettingsError("systolic growth of the inset", "must lie within 0 and 2", f"{self.systolic_growth:g}")
+        for subject, share in (
+            ("rise of the endocardial inset to the free wall", self.endo_free_wall_share),
+            ("rise of the epicardial inset to the septum", self.epi_septal_share),
+        ):
+            require_share(subject, share)
         require_share("rest of corners in the contour", self.corner_rest)
         if not 0.5 <= self.least_wall_mm <= 10:
             raise SettingsError("least wall", "must lie within 0.5 and 10 mm", f"{self.least_wall_mm:g} mm")
