@@ -26,9 +26,6 @@ from pool.results import write_results
 from pool.selection import RACE_RULE
 from pool.shapes import MYOCARDIUM
 
-REAL_MYOCARDIUM = 1
-"""Label of the myocardium in `final_mask`, as stored."""
-
 console = Console()
 
 

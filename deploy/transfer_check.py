@@ -14,17 +14,17 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from scipy.io import loadmat
 
-from deploy.real_check import REAL_MYOCARDIUM
 from pool.errors import PoolError
 from pool.evaluation.overlap import dice
 from pool.inputs import open_study
 from pool.manifest import save_weights
+from pool.masks.study import read_labels
 from pool.phantom.labelled_set import write_labelled_set
 from pool.phantom.presets import get_preset
 from pool.preprocess import prepare
 from pool.progress import ProgressBar
+from pool.shapes import MYOCARDIUM
 from pool.sweep import SweepSettings, sweep
 from tune.samples import Samples
 from tune.settings import TrainingSettings
@@ -108,9 +108,10 @@ def train(out: Path) -> torch.nn.Module:
 
 def real_dice(network: torch.nn.Module, image: Path, label: Path) -> float:
     """Dice of the network's mask on one real slice."""
-    maps = sweep(network, prepare(open_study(image).series)[0].frames, MASK_SWEEP)
+    study = open_study(image)
+    maps = sweep(network, prepare(study.series)[0].frames, MASK_SWEEP)
     assert maps is not None  # nothing stops the sweep
-    return dice(maps.mask, loadmat(label)["final_mask"] == REAL_MYOCARDIUM)
+    return dice(maps.mask, read_labels(study, [label]).classes[0] == MYOCARDIUM)
 
 
 if __name__ == "__main__":

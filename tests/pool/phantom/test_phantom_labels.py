@@ -20,6 +20,7 @@ ON_THE_WALL = Reader(
 )
 """A reader who follows both borders of the compact wall."""
 N_SECTORS = 48
+Cuts = tuple[torch.Tensor, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,34 @@ def test_the_epicardial_contour_keeps_its_corners(heart: tuple[HeartShape, Heart
     shape, maps = heart
     labels = expert_labels(Draws(torch.Generator().manual_seed(1), 1), ON_THE_WALL, shape, maps)
     assert int((((labels == 1) | cavity(heart, ON_THE_WALL)) ^ (maps.epi_distance_mm > 0)).sum()) <= 2
+
+
+def thickness_left_out_mm(heart: tuple[HeartShape, HeartMaps], inside: torch.Tensor, border: torch.Tensor) -> Cuts:
+    """From a border out to a contour, at the septum's middle and opposite [mm]."""
+    shape, maps = heart
+    found = []
+    for turned in (0.0, torch.pi):
+        off = torch.remainder(maps.angle_rad - shape.septum_rad[:, None, None] - turned + torch.pi, 2 * torch.pi)
+        wedge = (off - torch.pi).abs() < 0.2
+        radii = [torch.sqrt((mask & wedge).sum((1, 2)) * GRID.spacing_mm**2 / 0.2) for mask in (inside, border)]
+        found.append(radii[0] - radii[1])
+    return found[0], found[1]
+
+
+def test_more_is_left_out_at_the_free_wall_inside_and_at_the_septum_outside(
+    heart: tuple[HeartShape, HeartMaps],
+) -> None:
+    shape, maps = heart
+    reader = replace(
+        ON_THE_WALL, corner_rest=1.0, endo_inset_mm=Range(2, 2), epi_inset_mm=Range(1.5, 1.5),
+        endo_free_wall_share=0.25, epi_septal_share=0.4,
+    )  # fmt: skip
+    septum_mm, free_wall_mm = thickness_left_out_mm(heart, cavity(heart, reader), maps.endo_distance_mm > 0)
+    assert septum_mm.numpy() == pytest.approx(np.full(3, 2 * 0.75), abs=0.1)
+    assert free_wall_mm.numpy() == pytest.approx(np.full(3, 2 * 1.25), abs=0.1)
+    drawn = (expert_labels(Draws(torch.Generator().manual_seed(1), 1), reader, shape, maps) == 1) | cavity(
+        heart, reader
+    )
+    septum_mm, free_wall_mm = thickness_left_out_mm(heart, drawn, maps.epi_distance_mm > 0)
+    assert septum_mm.numpy() == pytest.approx(np.full(3, -1.5 * 1.4), abs=0.1)
+    assert free_wall_mm.numpy() == pytest.approx(np.full(3, -1.5 * 0.6), abs=0.1)
