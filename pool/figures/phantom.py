@@ -66,14 +66,19 @@ def preset_gallery(made: Mapping[str, LabelledSlices]) -> Figure:
     """A row a preset: strips of base, mid and apex of its first heart, their curves and the mid slice's flow."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 1.55 * len(made)), layout="constrained")
+    figure = Figure(figsize=(14, 1.3 * len(made) + 0.3), layout="constrained")
     grid = figure.subplots(len(made), 5, squeeze=False, width_ratios=[3, 3, 3, 1.6, 1])
-    for axes, (name, slices) in zip(grid, made.items()):
+    for row, (axes, (name, slices)) in enumerate(zip(grid, made.items())):
         frames, labels = slices.frames.cpu().numpy(), slices.labels.cpu().numpy()
         for i in range(min(3, len(frames))):
             draw_strip(frames[i], axes[i], GALLERY_FRAMES).set_title(f"{name} {slices.level_names[i]}", fontsize=7)
         middle = min(1, len(frames) - 1)
-        draw_curves(region_curves(frames[middle], labels[middle]), axes[3])
+        curves = draw_curves(region_curves(frames[middle], labels[middle]), axes[3])
+        curves.tick_params(labelsize=6, labelbottom=row + 1 == len(made))
+        curves.set_ylabel("signal", fontsize=7)
+        curves.set_xlabel("frame" if row + 1 == len(made) else "", fontsize=7)
+        if row and (legend := curves.get_legend()):
+            legend.remove()
         draw_flow(slices.mbf_ml_min_g[middle].cpu().numpy(), axes[4]).set_title("mL/min/g", fontsize=7)
     return figure
 
