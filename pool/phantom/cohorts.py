@@ -25,8 +25,7 @@ class Cohort:
     ischaemia_share: float
     """Prevalence of ischaemia. The presets' `Flow` follows it: a heart with a defect."""
     lge_share: float
-    """Prevalence of late enhancement. The presets' infarcts are rarer: a heart without a focal defect has half the
-    `infarct_share` of one with it."""
+    """Prevalence of late enhancement. The presets' `Flow` follows it: a heart with an infarct."""
 
 
 COHORTS: dict[str, Cohort] = {

@@ -65,7 +65,7 @@ def flow_maps(draws: Draws, flow: Flow, state: FlowState, grid: Grid, maps: Hear
     weight = torch.where(diffuse[:, None, None], ring, sector * transmural) * ill[:, None, None]
     relative = relative * (1 - deficit[:, None, None] * weight)
 
-    infarcted = draws.subject_happens(flow.infarct_share) & (focal | draws.subject_happens(0.5))
+    infarcted = draws.subject_happens(flow.infarct_share) & (focal | draws.subject_happens(flow.infarct_without_defect))
     core_extent = extent * draws.subject(Range(0.5, 1.0))
     core = torch.sigmoid((0.75 * half_width[:, None, None] - turn.abs()) / 0.1)
     core = core * torch.sigmoid((core_extent[:, None, None] - maps.depth) / 0.08) * infarcted[:, None, None]

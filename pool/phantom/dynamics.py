@@ -31,7 +31,9 @@ class Flow:
     defect_flow: Range = Range(0.2, 0.75)
     """Flow inside a defect over normal flow."""
     infarct_share: float = 0.1
-    """Probability that a heart has an infarct: very low flow and a large distribution volume."""
+    """Probability that a heart with a focal defect has an infarct: very low flow and a large distribution volume."""
+    infarct_without_defect: float = 0.5
+    """The same probability in other hearts, relative to `infarct_share`; 1 makes that the share of all hearts."""
     infarct_flow: Range = Range(0.08, 0.3)
     """Flow of the muscle that is left among an infarct's scar, over normal flow; scar has `SCAR_FLOW`."""
     distribution_volume: Range = Range(0.22, 0.42)
@@ -49,6 +51,7 @@ class Flow:
             ("defect share", self.defect_share),
             ("diffuse share", self.diffuse_share),
             ("infarct share", self.infarct_share),
+            ("infarct without a defect", self.infarct_without_defect),
         ):
             require_share(subject, value)
         self.heterogeneity.require("flow heterogeneity", 0, 1)

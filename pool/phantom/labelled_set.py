@@ -15,7 +15,7 @@ from pool.phantom.presets import Preset
 from pool.phantom.ranges import LEVELS, N_LEVELS
 from pool.phantom.slices import make_labelled_slices
 
-SIMULATOR_VERSION = 4
+SIMULATOR_VERSION = 5
 """Rises whenever the same seed gives other pixels or other labels."""
 ANATOMICAL_LABELS = "anatomical_labels"
 """Name of the layer of labels by tissue, uint8 `slice row col`."""

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from pool.errors import SettingsError
+from pool.phantom.cohorts import COHORTS
 from pool.phantom.dynamics import Bolus, Flow, Motion
 from pool.phantom.populations import Anatomy, Reader, Surroundings
 from pool.phantom.ranges import Range
@@ -107,14 +108,21 @@ _BROAD = replace(
 _STRESS_AND_REST = Flow()
 _STRESS = replace(_STRESS_AND_REST, stress_share=1.0)
 
+
+def _of_cohort(name: str, flow: Flow) -> Flow:
+    """With the prevalence of ischaemia and of late enhancement in the paper's Table 1."""
+    cohort = COHORTS[name]
+    return replace(
+        flow, defect_share=cohort.ischaemia_share, infarct_share=cohort.lge_share, infarct_without_defect=1.0
+    )
+
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("inD", "Siemens Verio", _IND, flow=replace(_STRESS_AND_REST, defect_share=0.5, infarct_share=0.03)),
-        Preset("exD-1", "Siemens Skyra", _EXD1, flow=replace(_STRESS, defect_share=0.45, infarct_share=0.4)),
-        Preset(
-            "exD-2", "GE Discovery MR750w", _EXD2, flow=replace(_STRESS_AND_REST, defect_share=0.9, infarct_share=0.6)
-        ),
+        Preset("inD", "Siemens Verio", _IND, flow=_of_cohort("inD", _STRESS_AND_REST)),
+        Preset("exD-1", "Siemens Skyra", _EXD1, flow=_of_cohort("exD-1", _STRESS)),
+        Preset("exD-2", "GE Discovery MR750w", _EXD2, flow=_of_cohort("exD-2", _STRESS_AND_REST)),
         Preset("inD-1.5T", "Siemens Avanto", replace(_IND, field_t=1.5, noise=Range(0.015, 0.04))),
         Preset("exD-1-1.5T", "Siemens Aera", replace(_EXD1, field_t=1.5, flip_deg=Range(35, 50)), flow=_STRESS),
         Preset("exD-2-1.5T", "GE Optima MR450w", replace(_EXD2, field_t=1.5, agents=("gadobutrol",))),
