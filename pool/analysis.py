@@ -2,7 +2,7 @@
 
 prepare_study      -> PreparedSlice a slice
 Member.analyse     -> MemberMaps a member and slice   (here a loop; in the service, shards)
-Member.refine      -> or, in a race, Moments a member, slice and grid
+Member.refine      -> or, in a race, Moments a member, slice and level
 conclude           -> Selection a slice, maps on the native grid, contours: a StudyAnalysis
 """
 

@@ -30,7 +30,7 @@ class RacedOut:
     n_myo: int
     """Myocardial pixels of its mask."""
     n_patches: int
-    """How many these are."""
+    """How many patches it had swept."""
 
     @property
     def u_pp_estimate(self) -> float | None:

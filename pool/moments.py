@@ -82,7 +82,7 @@ class MomentSums:
         shared.add_to(self._class_sums, by_row[rows][:, cols].flatten(0, 1))
 
     def moments(self) -> Moments:
-        """The sums as a value, once all blocks are in."""
+        """The sums as a value, once all that was missing is in."""
         p_sum, p2_sum = self._sums.cpu().numpy()
         if self._start is not None:
             return Moments(self._patches, self._start.probability, p_sum, p2_sum)

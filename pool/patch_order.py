@@ -66,11 +66,9 @@ class ScatteredPatches:
 
     def add_to(self, sums: torch.Tensor, values: torch.Tensor) -> None:
         """Add `patch channel patch_row patch_col` where the patches lie on `channel row col`."""
-        along = torch.arange(self.grid.patch_px, device=sums.device)
-        place = torch.tensor(self.places, device=sums.device)
-        rows, cols = place[:, 0, None, None] + along[:, None], place[:, 1, None, None] + along
-        pixels = rows * self.grid.image_px + cols
-        sums.flatten(1).index_add_(1, pixels.flatten(), values.transpose(0, 1).flatten(1))
+        size_px = self.grid.patch_px
+        for (row, col), value in zip(self.places, values, strict=True):
+            sums[:, row : row + size_px, col : col + size_px] += value
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def draw_uncertainty(item: SliceAnalysis, ax: Axes) -> Axes:
 def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
     """U_pp of every member, best first; the chosen one marked, ineligible members counted.
 
-    Members that left a race follow, hollow and with the stride of their estimate: theirs is another quantity.
+    Members that left a race follow, hollow and with the number of patches of their estimate: theirs is another
+    quantity.
     """
     scores = sorted(item.selection.scores, key=_order)
     n_shown = min(len(scores), 10)

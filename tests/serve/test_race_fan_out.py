@@ -75,7 +75,7 @@ def test_members_of_a_shard_that_stays_dead_fail_and_others_come_back() -> None:
     )
 
 
-def test_moments_of_another_grid_are_a_failure_of_that_member_alone() -> None:
+def test_moments_of_other_patches_are_a_failure_of_that_member_alone() -> None:
     class Confused(RacingShard):
         async def refine(
             self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
