@@ -1,4 +1,4 @@
-"""What every node of a cluster must have before trials start: this program, the labelled set, the storage folder."""
+"""What every node of a cluster must have before trials start: this program, what is read, the storage folder."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _SHARE = "Put it on a shared volume or object store that every node reaches at t
 class NodeView:
     """What one node sees."""
 
-    data: str
-    """Fingerprint of the labelled set; empty where it cannot be read."""
+    fingerprints: Mapping[str, str]
+    """Of the folders that trials read, by name; empty where one cannot be read."""
     storage_error: str
     """Why the storage folder is not the driver's or cannot be written; empty where all is well."""
 
 
-def refuse_unshared(resources: Resources, data: Path, storage: Storage) -> None:
-    """Refuse a labelled set or a storage folder that not every node shares. Ray must be running.
+def refuse_unshared(resources: Resources, folders: Mapping[str, Path], storage: Storage) -> None:
+    """Refuse a folder to read or a storage folder that not every node shares. Ray must be running.
 
     A node that joins later is not asked; a trial that cannot work there fails with its own error.
 
     Args:
         resources: of one trial; nodes too small for it are not asked.
-        data: folder of the labelled set.
+        folders: what trials read, by name in words, such as `labelled set rings`; absolute.
         storage: of the training.
 
     Raises:
@@ -55,7 +55,7 @@ def refuse_unshared(resources: Resources, data: Path, storage: Storage) -> None:
     try:
         asked = {
             node_id: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
-                str(data), storage, marker
+                folders, storage, marker
             )
             for node_id in others
         }
@@ -68,14 +68,14 @@ def refuse_unshared(resources: Resources, data: Path, storage: Storage) -> None:
                 answers[others[node_id]] = error
     finally:
         storage.remove(marker)
-    refuse_views(answers, fingerprint(data), data.name, storage.name)
+    refuse_views(answers, {name: fingerprint(folder) for name, folder in folders.items()}, storage.name)
 
 
-def view_of_node(data: str, storage: Storage, marker: str) -> NodeView:
+def view_of_node(folders: Mapping[str, Path], storage: Storage, marker: str) -> NodeView:
     """Look from this node: runs as a task of Ray.
 
     Args:
-        data: absolute path of the labelled set.
+        folders: what trials read, by name; absolute.
         storage: of the training.
         marker: name and content of a file in it.
     """
@@ -89,22 +89,15 @@ def view_of_node(data: str, storage: Storage, marker: str) -> NodeView:
             problem = ""
     except Exception as error:  # of any file system, as a value: the driver says which node it was
         problem = " ".join(str(error).split())
-    try:
-        seen = fingerprint(Path(data))
-    except OSError:
-        seen = ""
-    return NodeView(seen, problem)
+    return NodeView({name: _fingerprint_or_none(folder) for name, folder in folders.items()}, problem)
 
 
-def refuse_views(
-    answers: Mapping[str, NodeView | Exception], expected_data: str, data_name: str, storage_name: str
-) -> None:
+def refuse_views(answers: Mapping[str, NodeView | Exception], expected: Mapping[str, str], storage_name: str) -> None:
     """Refuse what the nodes saw, in one sentence for the first kind of trouble.
 
     Args:
         answers: by the node's name; an exception where it gave none.
-        expected_data: the driver's fingerprint of the labelled set.
-        data_name: of its folder.
+        expected: the driver's fingerprints of the folders that trials read, by name.
         storage_name: of the storage folder.
 
     Raises:
@@ -116,9 +109,10 @@ def refuse_views(
             rule, remedy = "must be able to run a task of this program", "Install the program there, or submit a job."
             raise SettingsError(node, rule, lines[-1].rstrip("."), remedy)
     for node, view in answers.items():
-        if isinstance(view, NodeView) and view.data != expected_data:
-            found = f"another one on {node}" if view.data else f"none on {node}"
-            raise SettingsError(f"labelled set {data_name}", "must be the same on every node", found, _SHARE)
+        for name, of_driver in expected.items():
+            if isinstance(view, NodeView) and view.fingerprints[name] != of_driver:
+                found = f"another one on {node}" if view.fingerprints[name] else f"none on {node}"
+                raise SettingsError(name, "must be the same on every node", found, _SHARE)
     for node, view in answers.items():
         if isinstance(view, NodeView) and view.storage_error:
             rule, found = "must be one folder that every node can write", f"{view.storage_error} on {node}"
@@ -129,7 +123,8 @@ def refuse_views(
 
 
 def fingerprint(folder: Path) -> str:
-    """Names and sizes of a set's files and the bytes of its manifests, hashed: tells sets apart without reading pixels.
+    """Names and sizes of a folder's files and the bytes of its manifests, hashed: tells sets and pools apart without
+    reading pixels or weights.
 
     Raises:
         OSError: the folder cannot be read.
@@ -140,3 +135,10 @@ def fingerprint(folder: Path) -> str:
         if path.suffix == ".json":
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _fingerprint_or_none(folder: Path) -> str:
+    try:
+        return fingerprint(folder)
+    except OSError:
+        return ""

@@ -11,6 +11,7 @@ from pool.errors import SettingsError
 from tune.fields import flat_fields
 from tune.resources import Resources
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.storage import RECORD_NAME, Storage
 
 CHOSEN_LATER = ("settings.n_checkpoints", "settings.least_validation_dice")
@@ -18,12 +19,13 @@ CHOSEN_LATER = ("settings.n_checkpoints", "settings.least_validation_dice")
 _NAMES = {
     "data": "path of the labelled set",
     "data_sha256": "content of the labelled set",
-    "start_sha256": "pool to start from",
+    "start": "path of the pool to start from",
+    "start_sha256": "content of the pool to start from",
 }
 
 
 def training_record(
-    settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources, start_sha256: str | None = None
+    settings: TrainingSettings, data: Path, data_sha256: str, resources: Resources, start: StartPool | None = None
 ) -> dict[str, Any]:
     """All that the trials are started with, as JSON-ready fields. The address is none of it: a cluster may move."""
     stored = {name: value for name, value in asdict(resources).items() if name != "address"}
@@ -32,7 +34,8 @@ def training_record(
         "sha256_of_seed_training": settings.sha256_of_seed_training(),
         "data": str(data.resolve()),
         "data_sha256": data_sha256,
-        "start_sha256": start_sha256,
+        "start": str(start.folder) if start is not None else None,
+        "start_sha256": start.sha256 if start is not None else None,
         "resources": stored,
     }
 
@@ -47,7 +50,7 @@ def save_record(storage: Storage, record: dict[str, Any]) -> None:
 
 
 def refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
-    """Refuse to resume a training with other settings, data or resources: Ray would go on with the old ones unasked.
+    """Refuse to resume with other settings, data, start or resources: Ray would go on with the old ones unasked.
 
     Args:
         storage: folder that holds a training.

@@ -58,9 +58,9 @@ def train_pool(
             None draws their weights.
 
     Raises:
-        SettingsError: settings that do not suit the data, more resources than the cluster has, or a resume with
-            other settings, data or resources than the training was started with.
-        PoolError: the labelled set is not what its manifest says.
+        SettingsError: settings that do not suit the data or the pool to start from, more resources than the cluster
+            has, or a resume with other settings, data, start or resources than the training was started with.
+        PoolError: the labelled set or the pool to start from is not what its manifest says.
         OutputError: `out_dir` or `storage_path` is in use, or cannot be written.
         TrainingError: training failed, or gave too few good checkpoints.
         KeyboardInterrupt: Ctrl-C; checkpoints in `storage_path` stay, so that it can be resumed.
@@ -74,7 +74,7 @@ def train_pool(
     refuse_unsuitable(samples, samples.split(settings), settings)
     start = StartPool.at(start_from, settings) if start_from is not None else None
     start_sha256 = start.sha256 if start is not None else None
-    record = training_record(settings, data, samples.data_sha256, resources, start_sha256)
+    record = training_record(settings, data, samples.data_sha256, resources, start)
     with ExitStack() as stack:
         storage = Storage.at(storage_path or stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-training-")))
         if resume:
@@ -85,7 +85,10 @@ def train_pool(
         stack.enter_context(tracking)
         tracking.start(name, settings, samples.data_sha256, start_sha256)
         stack.enter_context(running_ray(resources))
-        refuse_unshared(resources, data.resolve(), storage)
+        folders = {f"labelled set {data.name}": data.resolve()}
+        if start is not None:
+            folders[f"pool {start.folder.name}"] = start.folder
+        refuse_unshared(resources, folders, storage)
         save_record(storage, record)
         from tune.trainable import DriverCallback, run_trials
 

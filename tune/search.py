@@ -83,7 +83,7 @@ def run_search(
     if resume:
         _refuse_another_search(folder, record)
     with running_ray(resources), SearchTracking(tracking_uri) as tracking:
-        refuse_unshared(resources, data.resolve(), folder)
+        refuse_unshared(resources, {f"labelled set {data.name}": data.resolve()}, folder)
         folder.write_text(STARTED_NAME, json.dumps(record, indent=1) + "\n")
         run_id = folder.read_text(_PARENT_RUN) if resume and folder.exists(_PARENT_RUN) else None
         tracking.start(name, search, samples.data_sha256, run_id)

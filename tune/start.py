@@ -25,14 +25,15 @@ class StartPool:
 
     @classmethod
     def at(cls, folder: Path, settings: TrainingSettings) -> StartPool:
-        """A pool folder that suits a recipe.
+        """A pool folder that suits a recipe, its weights verified; asked before Ray starts.
 
         Args:
             folder: of the pool.
             settings: the recipe, with as many classes as the training's set has.
 
         Raises:
-            PoolFolderError: no pool is there.
+            PoolFolderError: no pool is there, or weights are missing.
+            WeightsHashError: weights that a seed starts from are not those of the manifest.
             SettingsError: its networks are others than the recipe's.
         """
         manifest = PoolManifest.load(folder)
@@ -44,7 +45,10 @@ class StartPool:
                     f"{member.network} of {member.id}",
                     "Give the recipe that network, or start from another pool.",
                 )
-        return cls(folder.resolve(), manifest.sha256())
+        start = cls(folder.resolve(), manifest.sha256())
+        for seed in settings.seeds:
+            start.weights_of(seed)
+        return start
 
     @classmethod
     def from_config(cls, fields: Mapping[str, Any] | None) -> StartPool | None:
@@ -77,5 +81,5 @@ class StartPool:
         )
 
     def weights_of(self, seed: int) -> dict[str, torch.Tensor]:
-        """Verified float32 weights of `member_of`."""
+        """Verified weights of `member_of`, in the types they are stored in."""
         return load_weights(self.folder, self.member_of(seed))

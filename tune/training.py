@@ -109,12 +109,12 @@ class SeedTraining:
         """Continue from `state()`.
 
         Raises:
-            TrainingError: the state belongs to other settings, data or another seed.
+            TrainingError: the state belongs to other settings, data, another start or another seed.
         """
         if state["identity"] != self._identity():
             raise TrainingError(
                 f"seed {self.seed}",
-                "can resume only with the settings and data it was started with",
+                "can resume only with the settings, data and start it was started with",
                 "a checkpoint of another training",
                 "Use another storage folder.",
             )

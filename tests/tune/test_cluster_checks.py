@@ -74,27 +74,41 @@ def test_a_cluster_that_is_none_is_refused_at_once(address: str, text: str, monk
 def test_a_node_sees_what_is_there_and_says_what_is_not(data: Path, tmp_path: Path) -> None:
     storage = Storage.at(tmp_path / "storage")
     storage.write_text("marker", "marker")
-    assert view_of_node(str(data), storage, "marker") == NodeView(fingerprint(data), "")
+    assert view_of_node({"set": data}, storage, "marker") == NodeView({"set": fingerprint(data)}, "")
     assert storage.names() == ["marker"]
     cut = shutil.copytree(data, tmp_path / "set")
     next(cut.glob("*.npy")).write_bytes(b"short")
     elsewhere = Storage.at(tmp_path / "elsewhere")
-    seen = view_of_node(str(cut), elsewhere, "marker")
-    assert seen.data not in ("", fingerprint(data))
+    seen = view_of_node({"set": cut}, elsewhere, "marker")
+    assert seen.fingerprints["set"] not in ("", fingerprint(data))
     assert seen.storage_error == "another one or none"
-    assert view_of_node(str(tmp_path / "no set"), elsewhere, "marker").data == ""
+    assert view_of_node({"set": tmp_path / "no set"}, elsewhere, "marker").fingerprints == {"set": ""}
+
+
+OF_DRIVER = {"labelled set set": "same", "pool first": "first"}
+
+
+def seen_as(of_set: str, of_pool: str, storage_error: str = "") -> NodeView:
+    return NodeView(dict(zip(OF_DRIVER, (of_set, of_pool), strict=True)), storage_error)
 
 
 @pytest.mark.parametrize(
     ("view", "text"),
     [
-        (NodeView("", ""), "labelled set set: must be the same on every node; found none on node 10.0.0.2. Put it on"),
         (
-            NodeView("other", ""),
+            seen_as("", "first"),
+            "labelled set set: must be the same on every node; found none on node 10.0.0.2. Put it on",
+        ),
+        (
+            seen_as("other", "first"),
             "labelled set set: must be the same on every node; found another one on node 10.0.0.2.",
         ),
         (
-            NodeView("same", "another one or none"),
+            seen_as("same", ""),
+            "pool first: must be the same on every node; found none on node 10.0.0.2. Put it on a shared volume",
+        ),
+        (
+            seen_as("same", "first", "another one or none"),
             "storage folder kept: must be one folder that every node can write; found another one or none on node "
             "10.0.0.2. Name one on a shared volume; a training's --storage may also be a URI, such as "
             "s3://bucket/folder.",
@@ -108,7 +122,7 @@ def test_a_node_sees_what_is_there_and_says_what_is_not(data: Path, tmp_path: Pa
 )
 def test_a_node_that_lacks_something_is_named(view: NodeView | Exception, text: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(text)):
-        refuse_views({"node 10.0.0.1": NodeView("same", ""), "node 10.0.0.2": view}, "same", "set", "kept")
+        refuse_views({"node 10.0.0.1": seen_as("same", "first"), "node 10.0.0.2": view}, OF_DRIVER, "kept")
 
 
 def test_a_trial_takes_its_share_of_the_memory_and_refuses_a_process_without_cuda(

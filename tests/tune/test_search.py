@@ -174,10 +174,10 @@ def test_the_command_refuses_in_one_sentence(
 def test_a_set_is_looked_for_on_every_node_before_the_folder_is_used(
     ring_set: Path, search: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
+    asked: list[dict[str, Path]] = []
 
-    def on_no_other_node(_: Resources, data: Path, __: object) -> None:
-        asked.append(data)
+    def on_no_other_node(_: Resources, folders: dict[str, Path], __: object) -> None:
+        asked.append(folders)
         raise SettingsError("labelled set", "must be the same on every node")
 
     monkeypatch.setattr("tune.search.running_ray", lambda _: nullcontext())
@@ -186,7 +186,7 @@ def test_a_set_is_looked_for_on_every_node_before_the_folder_is_used(
     for _ in range(2):  # a second try is no resume
         with pytest.raises(SettingsError, match="must be the same on every node"):
             run_search(search, Path(ring_set.name), tmp_path / "out")
-    assert asked == [ring_set.resolve()] * 2
+    assert asked == [{f"labelled set {ring_set.name}": ring_set.resolve()}] * 2
     monkeypatch.setenv(JOB_VARIABLE, "{}")
     with pytest.raises(
         OutputError, match=r"search folder out: must be an absolute path in a submitted job; .* Ray del"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pool.errors import SettingsError
+from pool.errors import PoolFolderError, SettingsError, WeightsHashError
 from pool.manifest import MemberEntry, PoolManifest, load_weights, save_manifest, save_weights
 from pool.networks import build_network
 from tune.errors import TrainingError
@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_start_is_refused(folder: Path, changed: Change,
     split, start = rings.split(settings), StartPool.at(folder, settings)
     state = SeedTraining(settings, 1, rings, split, start=start).state()
     SeedTraining(settings, 1, rings, split, start=start).load_state(state)
-    with pytest.raises(TrainingError, match="can resume only with the settings and data it was started with"):
+    with pytest.raises(TrainingError, match="can resume only with the settings, data and start it"):
         SeedTraining(settings, 1, rings, split).load_state(state)
 
 
@@ -74,3 +74,15 @@ def test_another_network_or_another_pool_in_the_folder_is_refused(folder: Path, 
     write_pool(folder, settings, {"a": (3, 0.1)})
     with pytest.raises(SettingsError, match=f"pool first: was {start.sha256[:12]} when the training was started"):
         start.weights_of(1)
+
+
+def test_weights_that_seeds_start_from_are_verified_before_anything_starts(folder: Path, changed: Change) -> None:
+    settings = changed()
+    (folder / "a.safetensors").unlink()  # no seed starts from it
+    StartPool.at(folder, settings)
+    (folder / "c.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsHashError, match="member c: weights must have SHA-256"):
+        StartPool.at(folder, settings)
+    (folder / "c.safetensors").unlink()
+    with pytest.raises(PoolFolderError, match=r"member c: needs its weights c\.safetensors; found no such file"):
+        StartPool.at(folder, settings)

@@ -11,15 +11,21 @@ from pool.networks import NetworkSpec
 from tune.record import refuse_another_training, save_record, training_record
 from tune.resources import Resources
 from tune.settings import TrainingSettings
+from tune.start import StartPool
 from tune.storage import RECORD_NAME, Storage, refuse_unusable_places
 
 STARTED = TrainingSettings.quick()
+FIRST_POOL = StartPool(Path("/pools/first"), "123")
 
 
 def record(
-    settings: TrainingSettings = STARTED, data: str = "set", sha256: str = "abc", resources: Resources | None = None
+    settings: TrainingSettings = STARTED,
+    data: str = "set",
+    sha256: str = "abc",
+    resources: Resources | None = None,
+    start: StartPool | None = FIRST_POOL,
 ) -> dict[str, object]:
-    return dict(training_record(settings, Path(data), sha256, resources or Resources()))
+    return dict(training_record(settings, Path(data), sha256, resources or Resources(), start))
 
 
 def changed(**changes: object) -> dict[str, object]:
@@ -42,6 +48,9 @@ def test_how_members_are_chosen_and_where_the_cluster_is_may_change(tmp_path: Pa
         (changed(augment=dataclasses.replace(STARTED.augment, shear_deg=1.0)), "augment.shear_deg 1.0 instead of 5.0"),
         (record(data="elsewhere/set"), "another path of the labelled set"),
         (record(sha256="abd"), "another content of the labelled set"),
+        (record(start=StartPool(Path("/moved/first"), "123")), "another path of the pool to start from"),
+        (record(start=StartPool(Path("/pools/first"), "124")), "another content of the pool to start from"),
+        (record(start=None), "another path of the pool to start from, another content of the pool to start from"),
         (record(resources=Resources(cpus_per_trial=2)), "cpus_per_trial 2 instead of 1.0"),
         (record(resources=Resources(gpus_per_trial=1)), "gpus_per_trial 1 instead of 0.0"),
         (record() | {"sha256_of_seed_training": "0"}, "another hash of the settings"),

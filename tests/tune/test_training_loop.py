@@ -61,7 +61,7 @@ def test_seeds_differ_and_the_global_random_state_never_moves(rings: Samples, ch
 
 def test_a_state_of_another_training_is_refused(rings: Samples, changed: Change) -> None:
     state = start(changed(), rings, seed=1).state()
-    with pytest.raises(TrainingError, match="seed 2: can resume only with the settings and data it was started with"):
+    with pytest.raises(TrainingError, match="seed 2: can resume only with the settings, data and start it"):
         start(changed(), rings, seed=2).load_state(state)
 
 
