@@ -45,7 +45,7 @@ class RaceSettings:
     much did the member with the least U_pp fall behind another over the first patches, and a little more. That was 22 %
     over 41 patches, 9 % over 105 and 7 % over 289.
 
-    The shares bound 50 members to an eighth of the exhaustive work, and are what loses: where more members are alike
+    The shares bound 50 members to about an eighth of the exhaustive work, and are what loses: where more members are alike
     than pass, the best may be among those that leave, for one that is little worse. `python -m deploy.race_check` says
     what margins and shares are worth with another pool.
 
@@ -82,9 +82,10 @@ class RaceSettings:
         Raises:
             SettingsError: a first level without all patches of the mask, or a last one that is the whole sweep.
         """
-        patches = sweep.patches(image_px)
+        patches, remedy = sweep.patches(image_px), "Give levels that fit this sweep, or take another rule."
         first, last = self.levels[0].n_patches, self.levels[-1].n_patches
         if first < (n_mask := patches.mask_grid.n_patches):
-            raise SettingsError("race", f"the first level must hold the mask's {n_mask} patches", str(first))
+            raise SettingsError("race", f"the first level must hold the mask's {n_mask} patches", str(first), remedy)
         if last >= patches.n_patches:
-            raise SettingsError("race", f"the last level must be less than the sweep's {patches.n_patches}", str(last))
+            rule = f"the last level must be less than the sweep's {patches.n_patches}"
+            raise SettingsError("race", rule, str(last), remedy)

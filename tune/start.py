@@ -43,7 +43,7 @@ class StartPool:
                     f"pool {manifest.name}",
                     f"can be started from only if its networks are the recipe's, {settings.network}",
                     f"{member.network} of {member.id}",
-                    "Give the recipe that network, or start from another pool.",
+                    "Give the recipe that network, with the classes of the set, or start from another pool.",
                 )
         start = cls(folder.resolve(), manifest.sha256())
         for seed in settings.seeds:

@@ -23,9 +23,9 @@ class Cohort:
     healthy_share: float
     """Share of healthy controls."""
     ischaemia_share: float
-    """Prevalence of ischaemia. The presets' `Flow` follows it: a heart with a defect."""
+    """Prevalence of ischaemia. The `Flow` of the 3 T preset follows it: a heart with a defect."""
     lge_share: float
-    """Prevalence of late enhancement. The presets' `Flow` follows it: a heart with an infarct."""
+    """Prevalence of late enhancement. The `Flow` of the 3 T preset follows it: a heart with an infarct."""
 
 
 COHORTS: dict[str, Cohort] = {
@@ -59,7 +59,7 @@ def draw_patient(preset_name: str, seed: int) -> Patient:
     """The patient of a study, from numbers of its own: pixels and truth do not depend on it.
 
     Args:
-        preset_name: preset; a variant `inD-1.5T` has the patients of `inD`.
+        preset_name: preset; a variant `inD-1.5T` draws from the cohort of `inD`.
         seed: the study's.
     """
     cohort = COHORTS.get(preset_name.removesuffix("-1.5T"), ANYONE)

@@ -139,5 +139,7 @@ def test_a_race_fits_its_sweep() -> None:
     RACE.check_sweep(SWEEP, IMAGE_PX)
     with pytest.raises(SettingsError, match="race: the first level must hold the mask's 25 patches; found 9"):
         RACE.check_sweep(SweepSettings(8, 1, 2), IMAGE_PX)
-    with pytest.raises(SettingsError, match="race: the last level must be less than the sweep's 25; found 25"):
+    with pytest.raises(
+        SettingsError, match="race: the last level must be less than the sweep's 25; found 25. Give levels"
+    ):
         RACE.check_sweep(SweepSettings(8, 2, 4), IMAGE_PX)

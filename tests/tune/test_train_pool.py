@@ -204,7 +204,7 @@ def test_a_training_that_starts_from_a_pool_says_so_and_no_other_resumes_it(
     before, after = load_weights(begun, best), load_weights(tmp_path / "pool", tuned.members[0])
     filters = [name for name in before if name.endswith("weight") and before[name].dim() == 4]
     assert all((after[name] - before[name]).abs().max() < 1e-6 for name in filters)
-    with pytest.raises(SettingsError, match="another pool to start from"):
+    with pytest.raises(SettingsError, match="another content of the pool to start from"):
         train_pool(settings, data, tmp_path / "again", None, storage, resume=True)
 
 
