@@ -45,9 +45,9 @@ class RaceSettings:
     much did the member with the least U_pp fall behind another over the first patches, and a little more. That was 22 %
     over 41 patches, 9 % over 105 and 7 % over 289.
 
-    The shares bound 50 members to about an eighth of the exhaustive work, and are what loses: where more members are alike
-    than pass, the best may be among those that leave, for one that is little worse. `python -m deploy.race_check` says
-    what margins and shares are worth with another pool.
+    The shares bound 50 members to about an eighth of the exhaustive work, and are what loses: where more members are
+    alike than pass, the best may be among those that leave, for one that is little worse. `python -m deploy.race_check`
+    says what margins and shares are worth with another pool.
 
     Raises:
         SettingsError: no levels, levels whose patches do not rise, or a margin or share out of range.
