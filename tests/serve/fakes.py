@@ -13,13 +13,15 @@ from pool.answers import MemberAnswer, MemberFailure
 from pool.manifest import MemberEntry, PoolManifest
 from pool.moments import Moments
 from pool.networks import NetworkSpec
-from pool.preprocess import PreparedSlice, WayBack
+from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
 from serve.selector import Selector, SelectorLimits
-from tests.pool.races import U_PP, moments_of
+from tests.pool.races import SWEEP, U_PP, moments_of
 
 IMAGE_PX = 16
+SETTINGS = AnalysisSettings(PreprocessSettings(image_px=IMAGE_PX), SWEEP)
+"""Of an analysis of slices that small."""
 Answer = Callable[[str], MemberAnswer]
 
 
@@ -163,4 +165,4 @@ def selector_of(
 ) -> Selector:
     """A selector over fake shards."""
     limits = SelectorLimits(slice_deadline_s, 0.05, slices_in_flight, least_members or n_members)
-    return Selector(manifest_of(n_members), shards, settings or AnalysisSettings(), limits, put)
+    return Selector(manifest_of(n_members), shards, settings or SETTINGS, limits, put)

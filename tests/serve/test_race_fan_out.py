@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pool.analysis import AnalysisSettings, StudyAnalysis, conclude_races
+from pool.analysis import StudyAnalysis, conclude_races
 from pool.answers import MemberFailure
 from pool.moments import Moments
-from pool.preprocess import PreprocessSettings
 from pool.race import SliceRace
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import SweepSettings
 from serve.fan_out import ShardFailedError
 from serve.selector import Selector
 from tests.pool.races import RACE, SWEEP, moments_of, run
-from tests.serve.fakes import RacingShard, manifest_of, prepared_slices, selector_of, series_of
+from tests.serve.fakes import SETTINGS, RacingShard, manifest_of, prepared_slices, selector_of, series_of
 
 # On 9 patches m3 is more than half above the best, on 25 patches m2 is more than a fifth above it.
 FOUR = {
@@ -27,11 +27,11 @@ FOUR = {
     "m2": {9: 1.4, 25: 1.3, 81: 1.0},
     "m3": {9: 1.6, 25: 0.9, 81: 0.9},
 }
-SETTINGS = AnalysisSettings(preprocess=PreprocessSettings(image_px=16), sweep=SWEEP, rule="min-u_pp-race", race=RACE)
+RACING = replace(SETTINGS, rule="min-u_pp-race", race=RACE)
 
 
 def selector(shards: Sequence[RacingShard], least_members: int = 4, **limits: Any) -> Selector:
-    return selector_of(shards, 4, least_members, settings=SETTINGS, **limits)
+    return selector_of(shards, 4, least_members, settings=RACING, **limits)
 
 
 def analyse(selector: Selector, n_slices: int = 1) -> StudyAnalysis:
@@ -42,7 +42,7 @@ def analyse(selector: Selector, n_slices: int = 1) -> StudyAnalysis:
 def test_any_number_of_shards_gives_the_bytes_of_one_process(n_shards: int) -> None:
     races = [SliceRace(item, manifest_of(4), SWEEP, RACE) for item in prepared_slices(2)]
     assert [run(race, FOUR)[-1] for race in races] == [(81, "m0m1")] * 2
-    expected = conclude_races(series_of(2), prepared_slices(2), races, manifest_of(4), SETTINGS)
+    expected = conclude_races(series_of(2), prepared_slices(2), races, manifest_of(4), RACING)
     found = analyse(selector([RacingShard(FOUR) for _ in range(n_shards)]), n_slices=2)
     assert found.slices[0].selection.chosen == "m1"
     for as_bytes in (result_json, maps_npz, members_npz):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pool.analysis import AnalysisSettings, MemberAnswer, MemberFailure, StudyAnalysis, conclude
+from pool.analysis import MemberAnswer, MemberFailure, StudyAnalysis, conclude
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
@@ -16,6 +16,7 @@ from serve.fan_out import ShardFailedError
 from serve.members import members_of_shard
 from serve.selector import Selector
 from tests.serve.fakes import (
+    SETTINGS,
     FakeShard,
     HangingShard,
     manifest_of,
@@ -47,7 +48,7 @@ def test_any_number_of_shards_gives_the_bytes_of_one_process(n_shards: int) -> N
         prepared_slices(2),
         [{f"m{i}": maps_of(f"m{i}") for i in range(5)}] * 2,
         manifest_of(5),
-        AnalysisSettings(),
+        SETTINGS,
     )
     found = analyse(selector_of([FakeShard() for _ in range(n_shards)], 5), n_slices=2)
     for as_bytes in (result_json, maps_npz, members_npz):
