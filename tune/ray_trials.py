@@ -64,7 +64,7 @@ def open_training(config: dict[str, Any]) -> SeedTraining:
     settings = TrainingSettings.from_dict(config["settings"])
     samples = Samples.open(Path(config["data_dir"])).to(config["device"])
     split = samples.split(settings)
-    start = StartPool.from_config(config["start"])
+    start = StartPool.from_config(config.get("start"))
     training = SeedTraining(settings, config["seed"], samples, split, config["device"], start)
     if (checkpoint := ray_tune.get_checkpoint()) is not None:
         with checkpoint.as_directory() as folder:
