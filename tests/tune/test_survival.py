@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ray.tune.utils.serialization import TuneFunctionDecoder
 from typer.testing import CliRunner
 
 from pool.manifest import PoolManifest, save_weights, verify_pool
@@ -80,10 +81,12 @@ class Place:
         return ["train", *places, "--settings", str(recipe), *more]
 
     def epochs_in_state(self) -> list[int]:
-        """Last epoch of every trial in the whole copy of Tune's state."""
+        """Epoch of every trial's last checkpoint in the whole copy of Tune's state: what a resume goes on from."""
         states = (self.storage / "seeds" / "kept-state").glob("experiment_state-*.json")
-        trials = [json.loads(trial[1]) for state in states for trial in json.loads(state.read_text())["trial_data"]]
-        return [trial["last_result"].get("epoch_report", {"epoch": 0})["epoch"] for trial in trials]
+        rows = [trial[1] for state in states for trial in json.loads(state.read_text())["trial_data"]]
+        trials = [json.loads(row, cls=TuneFunctionDecoder, allow_cloudpickle=True) for row in rows]
+        found = [trial["checkpoint_manager"].latest_checkpoint_result for trial in trials]
+        return [saved.metrics["epoch_report"]["epoch"] if saved else 0 for saved in found]
 
 
 @pytest.fixture
