@@ -47,7 +47,7 @@ class StartPool:
                 )
         start = cls(folder.resolve(), manifest.sha256())
         for seed in settings.seeds:
-            start.weights_of(seed)
+            start.weights_of(start.member_of(seed))
         return start
 
     @classmethod
@@ -80,6 +80,6 @@ class StartPool:
             key=lambda member: (-member.validation_dice, member.id),
         )
 
-    def weights_of(self, seed: int) -> dict[str, torch.Tensor]:
-        """Verified weights of `member_of`, in the types they are stored in."""
-        return load_weights(self.folder, self.member_of(seed))
+    def weights_of(self, member: MemberEntry) -> dict[str, torch.Tensor]:
+        """Verified weights of a member of the pool, in the types they are stored in."""
+        return load_weights(self.folder, member)

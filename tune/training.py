@@ -57,12 +57,17 @@ class SeedTraining:
         self.best_dice = -1.0
         self.best_epoch = 0
         network = build_network(settings.network, seeded_generator("initialise", seed))
+        self._start: str | None = None
         if start is not None:
-            network.load_state_dict(start.weights_of(seed))
-        self._start = start.member_of(seed).weights_sha256 if start is not None else None
+            first = start.member_of(seed)
+            network.load_state_dict(start.weights_of(first))
+            self._start = first.weights_sha256
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device != "cpu",  # one launch a step; a small network's GPU waits for launches
         )
         self.average = WeightAverage(self.network, settings.averaging_decay) if settings.averaging_decay else None
         self._loss = loss_function(settings.loss, settings.tversky_beta)

@@ -28,11 +28,11 @@ class WeightAverage:
         """Take in the weights after one more step."""
         self._n_steps += 1
         decay = min(self._decay, (1 + self._n_steps) / (10 + self._n_steps))
-        for own, new in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if own.is_floating_point():
-                own.lerp_(new, 1.0 - decay)
-            else:
-                own.copy_(new)
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        own, new = zip(*(pair for pair in pairs if pair[0].is_floating_point()))
+        torch._foreach_lerp_(own, new, 1.0 - decay)  # as `torch.optim.swa_utils` does: one launch on a GPU, not 90
+        for count, new_count in (pair for pair in pairs if not pair[0].is_floating_point()):
+            count.copy_(new_count)
 
     def state(self) -> dict[str, Any]:
         """Everything an exact resume needs."""

@@ -17,9 +17,8 @@ from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
 from serve.selector import Selector, SelectorLimits
-from tests.pool.races import SWEEP, U_PP, moments_of
+from tests.pool.races import IMAGE_PX, SWEEP, U_PP, moments_of
 
-IMAGE_PX = 16
 SETTINGS = AnalysisSettings(PreprocessSettings(image_px=IMAGE_PX), SWEEP)
 """Of an analysis of slices that small."""
 Answer = Callable[[str], MemberAnswer]

@@ -73,7 +73,7 @@ def test_another_network_or_another_pool_in_the_folder_is_refused(folder: Path, 
     start = StartPool.at(folder, settings)
     write_pool(folder, settings, {"a": (3, 0.1)})
     with pytest.raises(SettingsError, match=f"pool first: was {start.sha256[:12]} when the training was started"):
-        start.weights_of(1)
+        start.weights_of(start.member_of(1))
 
 
 def test_weights_that_seeds_start_from_are_verified_before_anything_starts(folder: Path, changed: Change) -> None:
