@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +29,18 @@ class CheckpointFolder(Protocol):
 
     def as_directory(self) -> Any:
         """Context manager that gives a local folder."""
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A checkpoint in a folder of this machine."""
+
+    path: Path
+
+    @contextmanager
+    def as_directory(self) -> Iterator[str]:
+        """The folder itself."""
+        yield str(self.path)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from pool.errors import OutputError
 from pool.manifest import save_weights, verify_pool
 from pool.member import Pool
 from pool.networks import build_network
-from tests.tune.local_folder import LocalFolder
-from tune.assemble import Candidate, choose_members, refuse_used_folder, write_pool
+from tune.assemble import Candidate, LocalFolder, choose_members, refuse_used_folder, write_pool
 from tune.errors import TooFewMembersError
 from tune.settings import TrainingSettings
 from tune.training import EpochReport

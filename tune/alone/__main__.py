@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> None:
         kept = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pool-checkpoints-")))
         refuse_used_folder(kept, may_be_cut_short=False)
         kept.mkdir(parents=True, exist_ok=True)
-        candidates = train_seeds(settings, samples, kept, device, n_at_once, _say_epoch)
+        source = options.data if options.data is not None and device == "cpu" else samples
+        candidates = train_seeds(settings, source, kept, device, n_at_once, _say_epoch)
         chosen = choose_members(candidates, settings)
         manifest = write_pool(options.out, options.name, chosen, settings, samples.data_sha256, options.half_weights)
     _say(f"{manifest.n_members} members in {options.out} after {time.monotonic() - started_s:.0f} s")

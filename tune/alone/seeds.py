@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import Empty
@@ -14,7 +13,7 @@ import torch
 from torch import multiprocessing
 
 from pool.manifest import save_weights
-from tune.assemble import CHECKPOINT_MEMBER, Candidate
+from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder
 from tune.errors import TrainingError
 from tune.reports import EpochReport
 from tune.samples import Samples
@@ -27,21 +26,9 @@ LOOK_S = 1.0
 """How long to wait for a report before looking whether a process died [s]."""
 
 
-@dataclass(frozen=True)
-class LocalFolder:
-    """A checkpoint in a folder of this machine, see `tune.assemble.CheckpointFolder`."""
-
-    path: Path
-
-    @contextmanager
-    def as_directory(self) -> Iterator[str]:
-        """The folder itself."""
-        yield str(self.path)
-
-
 def train_seeds(
     settings: TrainingSettings,
-    samples: Samples,
+    samples: Samples | Path,
     folder: Path,
     device: str,
     n_at_once: int,
@@ -51,7 +38,8 @@ def train_seeds(
 
     Args:
         settings: the recipe.
-        samples: in the memory of `device`; the processes share it.
+        samples: in the memory of `device`, which the processes share; or the folder of a labelled set, which each of
+            them maps into its memory.
         folder: where checkpoints are written, a folder each.
         device: `cpu` or `cuda`.
         n_at_once: seeds that train at the same time.
@@ -101,7 +89,7 @@ def read_candidates(folder: Path, seeds: Sequence[int]) -> list[Candidate]:
 def _train_seed(
     settings: TrainingSettings,
     seed: int,
-    samples: Samples,
+    source: Samples | Path,
     folder: Path,
     device: str,
     n_threads: int,
@@ -110,6 +98,7 @@ def _train_seed(
     torch.set_num_threads(n_threads)
     if device != "cpu":
         torch.backends.cudnn.benchmark = True  # every batch has the same shape: the fastest kernels, not the same bits
+    samples = Samples.open(source) if isinstance(source, Path) else source
     training = SeedTraining(settings, seed, samples, samples.split(settings), device)
     for report in training.epochs():
         path = folder / f"s{seed}-e{report.epoch:03d}"

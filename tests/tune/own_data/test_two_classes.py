@@ -19,8 +19,7 @@ from pool.member import Pool
 from pool.series import PerfusionSeries
 from pool.shapes import CLASS_NAMES, MYOCARDIUM
 from pool.sweep import SweepSettings
-from tests.tune.local_folder import LocalFolder
-from tune.assemble import CHECKPOINT_MEMBER, Candidate
+from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder
 from tune.run import train_pool
 from tune.samples import Samples
 from tune.settings import TrainingSettings

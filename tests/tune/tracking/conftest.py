@@ -13,8 +13,7 @@ from mlflow import MlflowClient
 
 from pool.manifest import PoolManifest
 from tests.samples import tiny_pool
-from tests.tune.local_folder import LocalFolder
-from tune.assemble import Candidate
+from tune.assemble import Candidate, LocalFolder
 from tune.settings import TrainingSettings
 from tune.tracking import Tracking
 from tune.tracking.registry import RegistryName
