@@ -21,9 +21,9 @@ MONAI = "MONAI"
 MONAI_BATCHES = (8, 33)
 
 
-def untrained_network(spec: NetworkSpec, device: torch.device) -> nn.Module:
+def untrained_network(spec: NetworkSpec, device: torch.device, seed: int = 0) -> nn.Module:
     """A network to measure with, channels last: speed does not depend on the weights."""
-    network = build_network(spec, torch.Generator().manual_seed(0)).requires_grad_(False).eval().to(device)
+    network = build_network(spec, torch.Generator().manual_seed(seed)).requires_grad_(False).eval().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return network
 

@@ -52,7 +52,7 @@ class FoldedUNet:
             weight, bias, *second = _convolutions(block)
             of_skip, of_upsampled = weight.split(self.widths[level], dim=1)
             self._skip.append((stored(of_skip), stored(bias)))
-            self._up.append(stored(_composed(upsample.weight.detach(), of_upsampled)))
+            self._up.append(stored(composed_upsampling(upsample.weight.detach(), of_upsampled)))
             assert upsample.bias is not None  # `UNet` gives it one
             constant = upsample.bias.detach()[None, :, None, None].expand(-1, -1, 3, 3)
             self._nine_biases.append(stored(nnf.conv2d(constant, of_upsampled, padding=1)))
@@ -114,7 +114,7 @@ def _of_kind(kind: type[Kind], modules: Iterable[nn.Module]) -> list[Kind]:
     return [module for module in modules if isinstance(module, kind)]
 
 
-def _composed(upsample: torch.Tensor, convolution: torch.Tensor) -> torch.Tensor:
+def composed_upsampling(upsample: torch.Tensor, convolution: torch.Tensor) -> torch.Tensor:
     """Kernel of the 4 x 4 transposed convolution that equals a 2 x 2 one of stride 2 and then a 3 x 3 convolution.
 
     Upsampling puts tap (a, b) at pixel (2 i + a, 2 j + b); tap (k, l) of the convolution brings it from there to

@@ -1,0 +1,265 @@
+"""A whole study on a GPU: all members over all slices, from frames on the host to maps on the host."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from pool.engine.machine import Machine
+from pool.engine.operations import engine_operations, plain_operations
+from pool.engine.whole.sweep import WholeSettings
+from pool.networks import NetworkSpec
+from pool.patches import PatchGrid
+from pool.shapes import SliceFrames
+from pool.sweep import MemberMaps, SweepSettings
+from pool.together import SweptTogether
+
+FEW_MEMBERS = 4
+"""With which ways to compute are compared before the whole study is timed."""
+BATCHES = (297, 1089, 3267)
+"""Patches, compared; 33 are a row of one slice."""
+BUDGET_S = 40.0
+"""No further way is tried after so long [s]."""
+PRODUCT_SIZES = {"cuda": 8192, "cpu": 1024}
+"""Rows of the matrices whose product is the measured peak."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute, tried with few members."""
+
+    settings: WholeSettings
+    how: str
+    """What it came to in words, or why it failed."""
+    prepare_s: float
+    """First run: library choices and capture [s]."""
+    member_s: float | None
+    """Fastest later run, a member [s]; None if it failed."""
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """The whole study, measured."""
+
+    machine: Machine
+    network: NetworkSpec
+    n_members: int
+    n_distinct: int
+    """Networks with weights of their own; the members take turns with them."""
+    n_slices: int
+    ways: tuple[Way, ...]
+    how: str
+    """The way that was timed, in words."""
+    settings: WholeSettings
+    prepare_s: float
+    """First study: weights folded, libraries warm, graph captured [s]."""
+    study_s: tuple[float, ...]
+    """Later studies, from frames on the host to maps on the host [s]."""
+    device_s: float
+    """Median of the members' part alone, without taking frames and bringing maps home [s]."""
+    peak_bytes: int
+    """Most device memory allocated at once, networks included [B]; 0 off a GPU."""
+    reserved_bytes: int
+    """Most device memory held [B]; 0 off a GPU."""
+    plain_tflop: float
+    """Operations of the networks as written, patch by patch [TFLOP]."""
+    done_tflop: float
+    """Operations left when shared work is done once [TFLOP]."""
+    product_tflop_per_s: float
+    """Matrix product on this device in the same dtype, best of a few [TFLOP/s]."""
+
+    @property
+    def median_s(self) -> float:
+        """Median time of a study [s]."""
+        return statistics.median(self.study_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        fields = asdict(self)
+        return fields | {
+            "median_s": self.median_s,
+            "spread_s": [min(self.study_s), max(self.study_s)],
+            "share_of_product_plain": self.plain_tflop / self.median_s / self.product_tflop_per_s,
+            "share_of_product_done": self.done_tflop / self.median_s / self.product_tflop_per_s,
+        }
+
+    def in_words(self) -> str:
+        """The table on the screen."""
+        lines = [
+            f"{self.machine.gpu or self.machine.processor}, torch {self.machine.torch_version}; U-Net of width "
+            f"{self.network.width}, {self.network.n_poolings} poolings; {self.n_members} members "
+            f"({self.n_distinct} with weights of their own), {self.n_slices} slices"
+        ]
+        for way in self.ways:
+            taken = "failed   " if way.member_s is None else f"{way.member_s * 1e3:6.2f} ms"
+            asked = "cuDNN measures, " if way.settings.benchmark else ""
+            lines.append(f"  {taken} a member, first {way.prepare_s:5.2f} s: {asked}{way.how}")
+        rate, peak = self.plain_tflop / self.median_s, self.product_tflop_per_s
+        return "\n".join(
+            [
+                *lines,
+                f"study: median {self.median_s:.3f} s, {min(self.study_s):.3f}-{max(self.study_s):.3f} of "
+                f"{len(self.study_s)}, members alone {self.device_s:.3f} s, first {self.prepare_s:.2f} s; {self.how}",
+                f"{self.plain_tflop:.1f} TFLOP as written, {self.done_tflop:.1f} done: {rate:.1f} TFLOP/s of plain "
+                f"work, "
+                f"{rate / peak:.1%} of the matrix product's {peak:.0f} (done: "
+                f"{self.done_tflop / self.median_s / peak:.1%})",
+                f"device memory: {self.peak_bytes / 1e9:.2f} GB at most, {self.reserved_bytes / 1e9:.2f} GB held",
+            ]
+        )
+
+
+def measure_study(
+    networks: Sequence[nn.Module],
+    spec: NetworkSpec,
+    slices: Sequence[SliceFrames],
+    settings: WholeSettings,
+    n_members: int,
+    n_rounds: int,
+    try_ways: bool,
+) -> StudyReport:
+    """Time whole studies.
+
+    Args:
+        networks: of the spec, on their device; the members take turns with them.
+        spec: of the networks.
+        slices: prepared.
+        settings: dtype, and how unless `try_ways`.
+        n_members: of the study.
+        n_rounds: studies timed after one that is not.
+        try_ways: compare ways to compute with a few members first, and take the fastest that gives the same bytes in
+            every process.
+    """
+    device = next(networks[0].parameters()).device
+    ways = tuple(_ways(networks, slices, settings)) if try_ways else ()
+    timed = [way for way in ways if way.member_s is not None and not way.settings.benchmark]
+    if timed:
+        settings = min(timed, key=lambda way: way.member_s or 0.0).settings
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    members = [networks[i % len(networks)] for i in range(n_members)]
+    started = time.perf_counter()
+    together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+    together(slices)
+    prepare_s = time.perf_counter() - started
+    study_s, device_s = [], []
+    for _ in range(n_rounds):
+        _wait(device)
+        started = time.perf_counter()
+        together(slices)
+        study_s.append(time.perf_counter() - started)
+        device_s.append(_members_alone_s(together, device))
+    grid, n = PatchGrid(), n_members * len(slices) / 1e12
+    with _matmul_precision(settings.dtype):
+        product = _product_tflop_per_s(settings.dtype, device)
+    return StudyReport(
+        machine=Machine.here(device),
+        network=spec,
+        n_members=n_members,
+        n_distinct=len({id(network) for network in members}),
+        n_slices=len(slices),
+        ways=ways,
+        how=together.how,
+        settings=settings,
+        prepare_s=prepare_s,
+        study_s=tuple(study_s),
+        device_s=statistics.median(device_s),
+        peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
+        reserved_bytes=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0,
+        plain_tflop=n * plain_operations(spec, grid).total,
+        done_tflop=n * engine_operations(spec, grid, settings.sharing).total,
+        product_tflop_per_s=product,
+    )
+
+
+def _ways(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings) -> Iterator[Way]:
+    started = time.perf_counter()
+    tried: list[Way] = []
+
+    def attempt(candidate: WholeSettings) -> Iterator[Way]:
+        if time.perf_counter() - started < BUDGET_S and all(way.settings != candidate for way in tried):
+            tried.append(_tried(networks, slices, candidate))
+            yield tried[-1]
+
+    def best() -> WholeSettings:
+        timed = [way for way in tried if way.member_s is not None]
+        return min(timed, key=lambda way: way.member_s or 0.0).settings if timed else settings
+
+    for sharing in (True, False):
+        for fused in (True, False):
+            yield from attempt(replace(settings, sharing=sharing, fused=fused, batch_size=BATCHES[1]))
+    for batch_size in BATCHES:
+        yield from attempt(replace(best(), batch_size=batch_size))
+    chosen = best()
+    yield from attempt(replace(chosen, benchmark=True))
+    yield from attempt(replace(chosen, graph=False))
+
+
+def _tried(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings) -> Way:
+    device = next(networks[0].parameters()).device
+    members = [networks[i % len(networks)] for i in range(FEW_MEMBERS)]
+    started = time.perf_counter()
+    try:
+        together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+        together(slices)
+        prepare_s = time.perf_counter() - started
+        taken_s = min(_members_alone_s(together, device) for _ in range(2))
+    except RuntimeError as error:  # this way does not work here; torch.OutOfMemoryError is one too
+        words = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+        return Way(settings, f"{settings}: {words}", time.perf_counter() - started, None)
+    return Way(settings, together.how, prepare_s, taken_s / FEW_MEMBERS)
+
+
+def _members_alone_s(together: SweptTogether, device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    together.run_all()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _product_tflop_per_s(dtype: str, device: torch.device) -> float:
+    torch_dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    size, n_products = PRODUCT_SIZES[device.type if device.type in PRODUCT_SIZES else "cpu"], 10
+    a, b = (torch.randn(size, size, device=device).to(torch_dtype) for _ in range(2))
+    best_s = float("inf")
+    for _ in range(4):
+        _wait(device)
+        started = time.perf_counter()
+        for _ in range(n_products):
+            torch.mm(a, b)
+        _wait(device)
+        best_s = min(best_s, (time.perf_counter() - started) / n_products)
+    return 2.0 * size**3 / best_s / 1e12
+
+
+@contextmanager
+def _matmul_precision(dtype: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def largest_differences(found: MemberMaps, expected: MemberMaps) -> tuple[float, float, float]:
+    """Of the U-map, of the mean probability, and of U_pp as a share (0 where either has none)."""
+    of_map = float(abs(found.uncertainty - expected.uncertainty).max())
+    of_probability = float(abs(found.probability - expected.probability).max())
+    if found.u_pp is None or expected.u_pp is None:
+        return of_map, of_probability, 0.0
+    return of_map, of_probability, abs(found.u_pp / max(expected.u_pp, 1e-30) - 1)
