@@ -110,8 +110,9 @@ def _study(options: argparse.Namespace, device: torch.device) -> None:
             networks = [member.network for member in pool.members[:N_CHECKED]]
         else:
             networks, slices = [untrained_network(spec, device)], slices[:1]
-        agreements = check_agreement(networks, slices)
-        sys.stdout.write("against the plain sweep in float32:\n" + "\n".join(a.in_words() for a in agreements) + "\n")
+        _say("against the plain sweep in float32:")
+        for agreement in check_agreement(networks, slices):
+            _say(agreement if isinstance(agreement, str) else agreement.in_words())
         if not options.study:
             return
     if options.pool:
@@ -120,9 +121,16 @@ def _study(options: argparse.Namespace, device: torch.device) -> None:
     else:
         networks = [untrained_network(spec, device, seed) for seed in range(min(N_DISTINCT, options.members))]
     settings = WholeSettings(options.dtype, options.batch_size)
-    report = measure_study(networks, spec, list(frames), settings, options.members, options.rounds, options.calibrate)
+    way = _say if options.calibrate else None
+    report = measure_study(networks, spec, list(frames), settings, options.members, options.rounds, way)
     sys.stdout.write(report.in_words() + "\n")
     _write(options, f"study-{options.network}-{options.dtype}-{device.type}.json", report.to_dict())
+
+
+def _say(line: str) -> None:
+    """Shown at once: a run on a borrowed machine may be cut off."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _check_dtypes(options: argparse.Namespace, device: torch.device) -> None:

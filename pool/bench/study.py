@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -25,7 +25,7 @@ FEW_MEMBERS = 4
 """With which ways to compute are compared before the whole study is timed."""
 BATCHES = (297, 1089, 3267)
 """Patches, compared; 33 are a row of one slice."""
-BUDGET_S = 40.0
+BUDGET_S = 20.0
 """No further way is tried after so long [s]."""
 PRODUCT_SIZES = {"cuda": 8192, "cpu": 1024}
 """Rows of the matrices whose product is the measured peak."""
@@ -42,6 +42,12 @@ class Way:
     """First run: library choices and capture [s]."""
     member_s: float | None
     """Fastest later run, a member [s]; None if it failed."""
+
+    def in_words(self) -> str:
+        """One line."""
+        taken = "failed   " if self.member_s is None else f"{self.member_s * 1e3:6.2f} ms"
+        asked = "cuDNN measures, " if self.settings.benchmark else ""
+        return f"  {taken} a member, first {self.prepare_s:5.2f} s: {asked}{self.how}"
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,6 @@ class StudyReport:
             f"{self.network.width}, {self.network.n_poolings} poolings; {self.n_members} members "
             f"({self.n_distinct} with weights of their own), {self.n_slices} slices"
         ]
-        for way in self.ways:
-            taken = "failed   " if way.member_s is None else f"{way.member_s * 1e3:6.2f} ms"
-            asked = "cuDNN measures, " if way.settings.benchmark else ""
-            lines.append(f"  {taken} a member, first {way.prepare_s:5.2f} s: {asked}{way.how}")
         rate, peak = self.plain_tflop / self.median_s, self.product_tflop_per_s
         return "\n".join(
             [
@@ -123,7 +125,7 @@ def measure_study(
     settings: WholeSettings,
     n_members: int,
     n_rounds: int,
-    try_ways: bool,
+    on_way: Callable[[str], None] | None,
 ) -> StudyReport:
     """Time whole studies.
 
@@ -131,14 +133,18 @@ def measure_study(
         networks: of the spec, on their device; the members take turns with them.
         spec: of the networks.
         slices: prepared.
-        settings: dtype, and how unless `try_ways`.
+        settings: dtype, and how unless `on_way`.
         n_members: of the study.
         n_rounds: studies timed after one that is not.
-        try_ways: compare ways to compute with a few members first, and take the fastest that gives the same bytes in
-            every process.
+        on_way: where given, ways to compute are compared with a few members first, each told here in words, and the
+            fastest is taken that gives the same bytes in every process.
     """
     device = next(networks[0].parameters()).device
-    ways = tuple(_ways(networks, slices, settings)) if try_ways else ()
+    ways = []
+    for way in _ways(networks, slices, settings) if on_way else ():
+        ways.append(way)
+        if on_way:
+            on_way(way.in_words())
     timed = [way for way in ways if way.member_s is not None and not way.settings.benchmark]
     if timed:
         settings = min(timed, key=lambda way: way.member_s or 0.0).settings
@@ -166,7 +172,7 @@ def measure_study(
         n_members=n_members,
         n_distinct=len({id(network) for network in members}),
         n_slices=len(slices),
-        ways=ways,
+        ways=tuple(ways),
         how=together.how,
         settings=settings,
         prepare_s=prepare_s,
