@@ -11,14 +11,14 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from pool.manifest import PoolManifest
-from serve.front import Front
-from serve.handles import RunnerHandle, ShardHandle
-from serve.ingress import create_app
-from serve.members import ShardWorker
+from serve.http.front import Front
+from serve.http.ingress import create_app
 from serve.runner import StudyRunner
-from serve.selector import Selector, SelectorLimits
 from serve.settings import ServiceSettings
-from serve.studies import StudyStore
+from serve.shards.handles import RunnerHandle, ShardHandle
+from serve.shards.members import ShardWorker
+from serve.shards.selector import Selector, SelectorLimits
+from serve.store.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
 """A dead replica is replaced some 3.5 to 5 s after its death with this period, up to 11 s with Ray's default."""
@@ -61,15 +61,15 @@ class SelectorReplica:
             raise RuntimeError("the study runner has ended")
 
     async def wake(self) -> None:
-        """See `serve.front.Runner.wake`."""
+        """See `serve.http.front.Runner.wake`."""
         self._runner.wake()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.front.Runner.stop`."""
+        """See `serve.http.front.Runner.stop`."""
         self._runner.stop(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.front.Runner.ready`."""
+        """See `serve.http.front.Runner.ready`."""
         return await self._selector.ready()
 
 

@@ -16,8 +16,8 @@ import httpx
 from pool.errors import EmptyStudyError
 from pool.output import RESULT_NAMES, whole_folder
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
-from serve.records import StudyState
-from serve.schemas import StudyView
+from serve.http.schemas import StudyView
+from serve.store.records import StudyState
 
 CONNECT_TIMEOUT_S = 5.0
 """Longest wait for a connection [s]."""
@@ -46,7 +46,7 @@ class ServiceClient:
         self._http.close()
 
     def pool(self) -> dict[str, Any]:
-        """What the service says of its pool, see `serve.schemas.PoolView`."""
+        """What the service says of its pool, see `serve.http.schemas.PoolView`."""
         return dict(self._answer("GET", "/v1/pool").json())
 
     def send(self, study: Path) -> StudyView:

@@ -15,8 +15,8 @@ from pool.inputs import StudyInput, open_study
 from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
 from pool.results import check_study_output, write_results
 from pool.series import PerfusionSeries
-from serve.records import StudyRecord
-from serve.studies import StudyStore
+from serve.store.records import StudyRecord
+from serve.store.studies import StudyStore
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Analyst(Protocol):
         prepared: Sequence[PreparedSlice],
         on_progress: Callable[[int, int], None] | None = None,
     ) -> StudyAnalysis:
-        """See `serve.selector.Selector.analyse`."""
+        """See `serve.shards.selector.Selector.analyse`."""
         ...
 
 

@@ -16,7 +16,7 @@ from pool.networks import NetworkSpec
 from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
-from serve.selector import Selector, SelectorLimits
+from serve.shards.selector import Selector, SelectorLimits
 from tests.pool.races import SWEEP, U_PP, moments_of
 
 IMAGE_PX = 16

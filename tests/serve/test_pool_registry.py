@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from pool.errors import OutputError, SettingsError
 from pool.manifest import PoolManifest, verify_pool
 from serve.errors import PoolRegistryError
-from serve.front import Front
-from serve.ingress import create_app
+from serve.http.front import Front
+from serve.http.ingress import create_app
 from serve.registry import RegisteredPool
 from serve.settings import ServiceSettings
 from tests.samples import tiny_pool

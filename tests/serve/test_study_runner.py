@@ -13,9 +13,9 @@ from pool.analysis import StudyAnalysis
 from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.series import PerfusionSeries
 from serve.errors import TooFewMembersError
-from serve.records import StudyRecord, StudyState
 from serve.runner import MOST_ATTEMPTS, StudyRunner
-from serve.studies import StudyStore
+from serve.store.records import StudyRecord, StudyState
+from serve.store.studies import StudyStore
 from tests.samples import bolus_series, write_npz
 from tests.serve.fakes import FakeShard, HangingShard, maps_of, selector_of
 

@@ -17,9 +17,9 @@ from pool.errors import PoolError
 from pool.output import RESULT_NAMES
 from pool.results import NOT_FOR_DIAGNOSIS
 from serve.errors import MalformedRequestError, http_status
-from serve.front import Front
-from serve.schemas import ErrorView, HealthView, PoolView, StudyPage, StudyView
-from serve.upload_limit import UploadLimit
+from serve.http.front import Front
+from serve.http.schemas import ErrorView, HealthView, PoolView, StudyPage, StudyView
+from serve.http.upload_limit import UploadLimit
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import BinaryIO, Protocol
 
 from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
 from pool.manifest import PoolManifest
-from serve.records import StudyRecord
 from serve.runner import read_study
 from serve.settings import ServiceSettings
-from serve.studies import StudyStore
+from serve.store.records import StudyRecord
+from serve.store.studies import StudyStore
 
 _log = logging.getLogger(__name__)
 

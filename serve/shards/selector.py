@@ -16,10 +16,10 @@ from pool.preprocess import PreparedSlice
 from pool.race import RaceRound, SliceRace
 from pool.race_settings import RaceSettings
 from pool.series import PerfusionSeries
-from serve.answer_checks import checked_maps, checked_moments
 from serve.errors import TooFewMembersError
-from serve.fan_out import Shard, Stream, ask_shards
-from serve.members import members_of_shard
+from serve.shards.answer_checks import checked_maps, checked_moments
+from serve.shards.fan_out import Shard, Stream, ask_shards
+from serve.shards.members import members_of_shard
 
 _log = logging.getLogger(__name__)
 

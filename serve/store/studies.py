@@ -24,10 +24,10 @@ from pathlib import Path
 
 from pool.errors import OutputError
 from pool.output import RESULT_NAMES
-from serve.durable import replace_file, sync_to_disk
 from serve.errors import ResultNotReadyError, UnknownStudyError
-from serve.records import StudyRecord, StudyState, read_record, write_record
-from serve.uploads import Upload
+from serve.store.durable import replace_file, sync_to_disk
+from serve.store.records import StudyRecord, StudyState, read_record, write_record
+from serve.store.uploads import Upload
 
 _ID = re.compile(r"[0-9a-f]{32}")
 HALF_WRITTEN_KEPT_S = 3600.0

@@ -12,9 +12,9 @@ from pool.analysis import MemberAnswer, MemberFailure, StudyAnalysis, conclude
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
-from serve.fan_out import ShardFailedError
-from serve.members import members_of_shard
-from serve.selector import Selector
+from serve.shards.fan_out import ShardFailedError
+from serve.shards.members import members_of_shard
+from serve.shards.selector import Selector
 from tests.serve.fakes import (
     SETTINGS,
     FakeShard,

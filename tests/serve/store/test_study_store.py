@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from serve.errors import ResultNotReadyError, UnknownStudyError
-from serve.records import StudyRecord, StudyState
-from serve.studies import StudyStore
+from serve.store.records import StudyRecord, StudyState
+from serve.store.studies import StudyStore
 
 
 def accept(store: StudyStore, content: bytes = b"pixels", name: str = "scan.npz") -> StudyRecord:

@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from pool.manifest import PoolManifest
 from pool.output import RESULT_NAMES
 from pool.preprocess import PreprocessSettings
-from serve.front import Front
-from serve.ingress import create_app
+from serve.http.front import Front
+from serve.http.ingress import create_app
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from tests.pool.dicom import dicom_samples

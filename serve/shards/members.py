@@ -117,7 +117,7 @@ class ShardWorker:
         n_patches: int,
         starts: Mapping[str, Moments | None],
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """As `analyse`, for one round of a race: see `serve.fan_out.Shard.refine`.
+        """As `analyse`, for one round of a race: see `serve.shards.fan_out.Shard.refine`.
 
         Args:
             prepared: the slice.

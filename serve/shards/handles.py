@@ -13,11 +13,11 @@ from ray.serve.handle import DeploymentHandle
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
 from pool.sweep import SweepSettings
-from serve.fan_out import ShardFailedError, Stream
+from serve.shards.fan_out import ShardFailedError, Stream
 
 
 class ShardHandle:
-    """A shard deployment as a `serve.fan_out.Shard`."""
+    """A shard deployment as a `serve.shards.fan_out.Shard`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle, self._stream = handle, handle.options(stream=True)
@@ -25,7 +25,7 @@ class ShardHandle:
     async def ask(
         self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
     ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
-        """See `serve.fan_out.Shard.ask`; `reference` is a Ray ObjectRef, top-level so that it arrives as a slice."""
+        """See `serve.shards.fan_out.Shard.ask`; `reference` is an ObjectRef, top-level so that it arrives as a slice."""
         async with aclosing(_answers(self._stream.analyse.remote(reference, settings, member_ids))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
@@ -33,13 +33,13 @@ class ShardHandle:
     async def refine(
         self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """See `serve.fan_out.Shard.refine`; `reference` as in `ask`."""
+        """See `serve.shards.fan_out.Shard.refine`; `reference` as in `ask`."""
         async with aclosing(_answers(self._stream.refine.remote(reference, settings, n_patches, starts))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
 
     async def loaded(self) -> tuple[str, ...]:
-        """See `serve.fan_out.Shard.loaded`."""
+        """See `serve.shards.fan_out.Shard.loaded`."""
         return tuple(await self._handle.loaded.remote())
 
 
@@ -58,19 +58,19 @@ async def _answers(response: Any) -> Stream:
 
 
 class RunnerHandle:
-    """The selector deployment as a `serve.front.Runner`."""
+    """The selector deployment as a `serve.http.front.Runner`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
     async def wake(self) -> None:
-        """See `serve.front.Runner.wake`."""
+        """See `serve.http.front.Runner.wake`."""
         await self._handle.wake.remote()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.front.Runner.stop`."""
+        """See `serve.http.front.Runner.stop`."""
         await self._handle.stop.remote(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.front.Runner.ready`."""
+        """See `serve.http.front.Runner.ready`."""
         return list(await self._handle.ready.remote())

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from serve.durable import sync_to_disk
-from serve.records import StudyRecord, StudyState, write_record
+from serve.store.durable import sync_to_disk
+from serve.store.records import StudyRecord, StudyState, write_record
 
 _SUFFIXES = (".nii.gz", ".nii", ".mat", ".npz", ".zip", ".dcm")
 _CHUNK_BYTES = 2**20

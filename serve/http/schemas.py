@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from pool.manifest import PoolManifest
-from serve.records import StudyRecord, StudyState
+from serve.store.records import StudyRecord, StudyState
 
 EXAMPLE_ID = "5f0c0d8f6a0b4d6f9a37c1d2e3f40516"
 
