@@ -13,11 +13,13 @@ from ray.serve.handle import DeploymentHandle
 from pool.manifest import PoolManifest
 from serve.http.front import Front
 from serve.http.ingress import create_app
+from serve.reading.reader import LimitedReader
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from serve.shards.handles import RunnerHandle, ShardHandle
 from serve.shards.members import ShardWorker
 from serve.shards.selector import Selector, SelectorLimits
+from serve.store.basis import Basis
 from serve.store.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
@@ -47,7 +49,12 @@ class SelectorReplica:
         in_order = [ShardHandle(shards[shard_name(k)]) for k in range(settings.n_shards)]
         self._selector = Selector(manifest, in_order, settings.analysis, limits, put=ray.put)
         self._runner = StudyRunner(
-            StudyStore(settings.studies_dir), self._selector, settings.analysis.preprocess, settings.studies_at_once
+            StudyStore(settings.studies_dir),
+            self._selector,
+            LimitedReader(settings.reading),
+            settings.analysis.preprocess,
+            Basis(manifest.sha256(), settings.analysis.sha256()),
+            settings.studies_at_once,
         )
         self._work = asyncio.get_running_loop().create_task(self._runner.run_forever())
 
@@ -83,7 +90,7 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, manifest: PoolManifest, selector: DeploymentHandle) -> None:
-        self._front = Front(settings, manifest, RunnerHandle(selector))
+        self._front = Front(settings, manifest, RunnerHandle(selector), LimitedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""

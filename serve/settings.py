@@ -16,6 +16,7 @@ from pool.errors import SettingsError
 from pool.manifest import PoolManifest
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
+from serve.reading.limits import ReadingLimits
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -66,7 +67,19 @@ class ServiceSettings(BaseSettings):
     start_deadline_s: Seconds = Field(default=600.0, description="Longest wait for all shards to load at start-up [s].")
     slices_in_flight: int = Field(default=2, ge=1, le=64, description="Slices that all shards are asked about at once.")
     studies_at_once: int = Field(default=2, ge=1, le=64, description="Studies that are worked on at once.")
+    most_waiting: int = Field(
+        default=500, ge=1, le=100_000, description="Studies that may wait or be in work; more are told to come again."
+    )
     max_upload_mb: int = Field(default=2048, ge=1, description="Largest upload [MB].")
+    upload_deadline_s: Seconds = Field(default=900.0, description="Longest time that an upload may take [s].")
+    uploads_read_at_once: int = Field(default=2, ge=1, le=64, description="Uploads that are opened at once.")
+    reader_memory_mb: int = Field(
+        default=2048, ge=64, description="Memory that opening one upload may take [MB]; it runs in its own process."
+    )
+    reader_deadline_s: Seconds = Field(default=240.0, description="Longest time that opening one upload may take [s].")
+    answer_deadline_s: Seconds = Field(
+        default=60.0, description="Longest time that POST /v1/analyse waits for a study to end [s]."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only.")
     port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
 
@@ -140,6 +153,11 @@ class ServiceSettings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """Largest upload [bytes]."""
         return self.max_upload_mb * 1_000_000
+
+    @property
+    def reading(self) -> ReadingLimits:
+        """Limits of whatever opens an upload."""
+        return ReadingLimits(memory_mb=self.reader_memory_mb, deadline_s=self.reader_deadline_s)
 
     @property
     def device(self) -> str:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
+from pool.errors import EmptyStudyError
 from pool.manifest import PoolManifest
-from serve.runner import read_study
+from pool.preprocess import PreprocessSettings
+from serve.errors import StoreUnavailableError
+from serve.http.admission import Admission
 from serve.settings import ServiceSettings
+from serve.silence import in_short
+from serve.store.basis import Basis
 from serve.store.records import StudyRecord
 from serve.store.studies import StudyStore
+from serve.store.uploads import Upload
 
 _log = logging.getLogger(__name__)
 
-UPLOADS_READ_AT_ONCE = 2
-"""Uploads that are parsed at once; a study takes some 100 MB while it is read."""
 SAY_SO_DEADLINE_S = 2.0
 """Longest wait for the runner to hear of a change [s]; it looks for itself every few seconds."""
+FIRST_LOOK_S, SLOWEST_LOOK_S = 0.05, 0.5
+"""Pause between two looks at a study that is waited for [s]; grows from the first to the slowest."""
 
 
 class Runner(Protocol):
@@ -38,6 +45,23 @@ class Runner(Protocol):
         ...
 
 
+class Checker(Protocol):
+    """Opens uploads; see `serve.reading.reader.LimitedReader`."""
+
+    def check(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> int:
+        """Number of slices of an upload that can be analysed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of an upload."""
+
+    record: StudyRecord
+    is_new: bool
+    """False where the same bytes were sent before, for the same pool and settings."""
+
+
 class Front:
     """The study store and the runner as one thing.
 
@@ -45,51 +69,79 @@ class Front:
         settings: of the service.
         manifest: of its pool.
         runner: works on what is accepted here.
+        reader: opens uploads.
     """
 
-    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, runner: Runner) -> None:
-        self.settings, self.manifest, self._runner = settings, manifest, runner
+    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, runner: Runner, reader: Checker) -> None:
+        self.settings, self.manifest, self._runner, self._reader = settings, manifest, runner, reader
+        self.basis = Basis(manifest.sha256(), settings.analysis.sha256())
         self.store = StudyStore(settings.studies_dir)
         self.store.discard_half_written()
-        self._reading = asyncio.Semaphore(UPLOADS_READ_AT_ONCE)
+        self.admission = Admission(settings.most_waiting, lambda: len(self.store.unfinished()))
+        self._reading = asyncio.Semaphore(settings.uploads_read_at_once)
 
-    async def accept(self, files: Sequence[tuple[str, BinaryIO]]) -> StudyRecord:
+    async def accept(self, files: Sequence[tuple[str, BinaryIO]]) -> Accepted:
         """Put an upload on disk, read and prepare it once to see that it can be analysed, and make a study of it.
+
+        The same bytes for the same pool and settings are the study that they were before, unless it failed, was
+        cancelled or lacks members.
 
         Args:
             files: the sender's name and the bytes of each.
 
         Raises:
             StudyError: it cannot be analysed; nothing of it is kept.
+            StoreUnavailableError: it cannot be kept.
         """
         async with self._reading:
-            record = await asyncio.to_thread(self._accept, files)
-        _log.info("study %s: received", record.id)
-        await self._say(self._runner.wake())
-        return record
+            accepted = await asyncio.to_thread(self._accept, files)
+        _log.info("study %s: %s", accepted.record.id, "received" if accepted.is_new else "sent again")
+        if accepted.is_new:
+            await self._say(self._runner.wake())
+        return accepted
 
-    def _accept(self, files: Sequence[tuple[str, BinaryIO]]) -> StudyRecord:
-        with self.store.receive() as upload:
-            if not sum(upload.add(source, sent_name) for sent_name, source in files):
-                raise EmptyStudyError(
-                    "upload",
-                    "needs at least one file with content",
-                    "none",
-                    "Send the files in the form field 'files'.",
-                )
-            try:
-                study, _ = read_study(upload.files, self.settings.analysis.preprocess)
-            except PoolError:
-                raise
-            except Exception as error:
-                _log.warning("an upload could not be read: %s", type(error).__name__)
-                raise UnreadableFileError(
-                    "upload",
-                    "must be readable as a study",
-                    f"{type(error).__name__} while reading it",
-                    "Export it again.",
-                ) from error
-            return upload.commit(study.series.n_slices * self.manifest.n_members)
+    def _accept(self, files: Sequence[tuple[str, BinaryIO]]) -> Accepted:
+        try:
+            with self.store.receive() as upload:
+                if not sum(upload.add(source, sent_name) for sent_name, source in files):
+                    raise EmptyStudyError(
+                        "upload",
+                        "needs at least one file with content",
+                        "none",
+                        "Send the files in the form field 'files'.",
+                    )
+                return self._known(upload) or self._new(upload)
+        except OSError as error:
+            _log.error("an upload could not be kept: %s", in_short(error))
+            raise StoreUnavailableError(
+                "study store", "must have room for the upload", error.strerror or type(error).__name__, "Try later."
+            ) from error
+
+    def _known(self, upload: Upload) -> Accepted | None:
+        record = self.store.recognise(upload.content_sha256, self.basis)
+        return Accepted(record, is_new=False) if record else None
+
+    def _new(self, upload: Upload) -> Accepted:
+        n_slices = self._reader.check(upload.files, self.settings.analysis.preprocess, upload.scratch)
+        with self.store.known.changing():  # of the same bytes sent twice at once, one becomes a study
+            if same := self._known(upload):
+                return same
+            return Accepted(upload.commit(n_slices * self.manifest.n_members, self.basis), is_new=True)
+
+    async def ended(self, study_id: str, deadline_s: float) -> StudyRecord:
+        """The record of a study once it has ended, or as it is after so long.
+
+        Raises:
+            UnknownStudyError: it was removed meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        end_s, pause_s = loop.time() + deadline_s, FIRST_LOOK_S
+        while True:
+            record = await asyncio.to_thread(self.store.get, study_id)
+            if record.state.is_final or loop.time() >= end_s:
+                return record
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, SLOWEST_LOOK_S)
 
     async def end(self, study_id: str) -> StudyRecord | None:
         """Cancel an unfinished study, or remove one that has ended; None when it was removed.
@@ -111,7 +163,7 @@ class Front:
             async with asyncio.timeout(self.settings.readiness_deadline_s + SAY_SO_DEADLINE_S):
                 return await self._runner.ready()
         except Exception as error:
-            _log.warning("the selector is not ready: %s", type(error).__name__)
+            _log.warning("the selector is not ready: %s", in_short(error))
             return ["the selector does not answer"]
 
     async def _say(self, message: Awaitable[None]) -> None:

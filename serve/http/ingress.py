@@ -16,13 +16,18 @@ from pool import __version__
 from pool.errors import PoolError
 from pool.output import RESULT_NAMES
 from pool.results import NOT_FOR_DIAGNOSIS
-from serve.errors import MalformedRequestError, http_status
-from serve.http.front import Front
+from serve.errors import MalformedRequestError, StudyFailedError, http_status
+from serve.http.bodies import BodyLimits
+from serve.http.front import Accepted, Front
 from serve.http.schemas import ErrorView, HealthView, PoolView, StudyPage, StudyView
-from serve.http.upload_limit import UploadLimit
+from serve.silence import in_short
+from serve.store.records import StudyState
 
 _log = logging.getLogger(__name__)
 
+RETRY_AFTER_S = 5
+"""When a client that was told to come again should do so [s]."""
+_RETRY = {"Retry-After": str(RETRY_AFTER_S)}
 MOST_FILES = 20_000
 """Most files of one upload, as of one archive."""
 _MEDIA_TYPES = {
@@ -58,6 +63,9 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorView, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
+_UPLOAD_REFUSALS = _refusals(400, 408, 413, 415, 422, 429, 503)
+
+
 def create_app(front: Front) -> FastAPI:
     """The HTTP application of one front."""
     app = FastAPI(
@@ -65,7 +73,8 @@ def create_app(front: Front) -> FastAPI:
         version=__version__,
         description=f"The myocardium on perfusion studies, and how far to trust the outline. {NOT_FOR_DIAGNOSIS}",
     )
-    app.add_middleware(UploadLimit, max_bytes=front.settings.max_upload_bytes)
+    settings = front.settings
+    app.add_middleware(BodyLimits, max_bytes=settings.max_upload_bytes, deadline_s=settings.upload_deadline_s)
     _add_error_handlers(app)
     _add_study_routes(app, front)
     _add_service_routes(app, front)
@@ -73,19 +82,50 @@ def create_app(front: Front) -> FastAPI:
 
 
 def _add_study_routes(app: FastAPI, front: Front) -> None:
+    async def receive(request: Request) -> Accepted:
+        async with front.admission.room(), request.form(max_files=MOST_FILES) as form:
+            sent = [item for item in form.getlist("files") if isinstance(item, UploadFile)]
+            return await front.accept([(item.filename or "", item.file) for item in sent])
+
     @app.post(
         "/v1/studies",
         status_code=202,
         openapi_extra=_UPLOAD_BODY,
-        responses=_refusals(400, 413, 415, 422),
-        summary="Send a study; 202 once it is whole on disk and known to be readable.",
+        responses={
+            **_UPLOAD_REFUSALS,
+            200: {"description": "Done before", "model": StudyView},
+        },
+        summary="Send a study; 202 once it is whole on disk and known to be readable, 200 if it was done before.",
     )
     async def send_study(request: Request, response: Response) -> StudyView:
-        async with request.form(max_files=MOST_FILES) as form:
-            sent = [item for item in form.getlist("files") if isinstance(item, UploadFile)]
-            view = StudyView.of(await front.accept([(item.filename or "", item.file) for item in sent]))
+        accepted = await receive(request)
+        view = StudyView.of(accepted.record)
         response.headers["Location"] = view.links["self"]
+        response.status_code = 200 if accepted.record.state is StudyState.DONE else 202
         return view
+
+    @app.post(
+        "/v1/analyse",
+        openapi_extra=_UPLOAD_BODY,
+        response_class=FileResponse,
+        responses={
+            **_UPLOAD_REFUSALS,
+            200: {"content": {"application/json": {}}, "description": "result.json"},
+            202: {"description": "Not done yet: ask for it under its link", "model": StudyView},
+        },
+        summary="Send a small study and wait for its result.json; 202 as for /v1/studies where it takes longer.",
+    )
+    async def analyse(request: Request) -> Response:
+        accepted = await receive(request)
+        record = await front.ended(accepted.record.id, front.settings.answer_deadline_s)
+        view = StudyView.of(record)
+        headers = {"Location": view.links["self"]}
+        if record.state is StudyState.DONE:
+            return FileResponse(front.store.result_file(record.id, "result.json"), 200, headers, "application/json")
+        if record.state.is_final:
+            refusal = StudyFailedError(f"study {record.id}", f"ended as {record.state}", record.reason.rstrip("."))
+            return JSONResponse(refusal.to_dict(), 422, headers)
+        return JSONResponse(view.model_dump(mode="json"), 202, headers)
 
     @app.get("/v1/studies", summary="All studies, the oldest first, page by page.", responses=_refusals(400))
     def list_studies(
@@ -153,7 +193,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         status = http_status(error)
         if status >= 500:
             _log.error("%s", error)
-        return JSONResponse(error.to_dict(), status)
+        return JSONResponse(error.to_dict(), status, _RETRY if status in (429, 503) else None)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(_request: Request, error: HTTPException) -> JSONResponse:
@@ -170,5 +210,5 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_unexpected(_request: Request, error: Exception) -> JSONResponse:
-        _log.error("a request failed", exc_info=error)
+        _log.error("a request failed: %s", in_short(error))
         return JSONResponse({"error": "InternalError", "message": "The service failed; its log says how."}, 500)

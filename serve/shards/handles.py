@@ -6,14 +6,31 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RaySystemError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
 from pool.sweep import SweepSettings
-from serve.shards.fan_out import ShardFailedError, Stream
+from serve.shards.fan_out import ShardGoneError, Stream
+
+_DEATHS = (
+    RayActorError,
+    NodeDiedError,
+    WorkerCrashedError,
+    ObjectLostError,  # what it was about to answer went with its node
+    RaySystemError,
+    TaskCancelledError,  # a replica that is told to stop
+    RequestCancelledError,
+)
 
 
 class ShardHandle:
@@ -25,7 +42,7 @@ class ShardHandle:
     async def ask(
         self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
     ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
-        """See `serve.shards.fan_out.Shard.ask`; `reference` is an ObjectRef, top-level so that it arrives as a slice."""
+        """See `serve.shards.fan_out.Shard.ask`; an ObjectRef goes top-level, so that it arrives as a slice."""
         async with aclosing(_answers(self._stream.analyse.remote(reference, settings, member_ids))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
@@ -47,12 +64,12 @@ async def _answers(response: Any) -> Stream:
     try:
         async for member_id, answer in response:
             yield member_id, answer
-    except RayActorError as error:
-        raise ShardFailedError("the shard died") from error
     except BackPressureError as error:
-        raise ShardFailedError("the shard's queue is full") from error
+        raise ShardGoneError("the shard's queue is full") from error
     except DeploymentUnavailableError as error:
-        raise ShardFailedError("the shard could not be started") from error
+        raise ShardGoneError("the shard could not be started") from error
+    except _DEATHS as error:
+        raise ShardGoneError("the shard died") from error
     finally:
         response.cancel()  # without it, a shard goes on for a caller that has stopped listening
 

@@ -66,6 +66,7 @@ def test_the_service_says_which_version_it_uses(registry: SimpleNamespace, tmp_p
             settings.model_copy(update={"studies_dir": tmp_path / "studies"}),
             PoolManifest.load(settings.pool_dir),
             SimpleNamespace(),
+            SimpleNamespace(),
         )
         answer = TestClient(create_app(front)).get("/v1/pool").json()
         assert (answer["origin"], len(answer["members"])) == (origin, 3)
