@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from pool.manifest import PoolManifest
 from serve.http.front import Front
 from serve.http.ingress import create_app
+from serve.monitoring.work import WorkMetrics
 from serve.reading.reader import LimitedReader
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
@@ -47,7 +48,10 @@ class SelectorReplica:
             least_members=settings.least_members or manifest.n_members,
         )
         in_order = [ShardHandle(shards[shard_name(k)]) for k in range(settings.n_shards)]
-        self._selector = Selector(manifest, in_order, settings.analysis, limits, put=ray.put)
+        metrics = WorkMetrics()
+        self._selector = Selector(
+            manifest, in_order, settings.analysis, limits, put=ray.put, on_failure=metrics.note_shard_failure
+        )
         self._runner = StudyRunner(
             StudyStore(settings.studies_dir),
             self._selector,
@@ -55,6 +59,7 @@ class SelectorReplica:
             settings.analysis.preprocess,
             Basis(manifest.sha256(), settings.analysis.sha256()),
             settings.studies_at_once,
+            metrics,
         )
         self._work = asyncio.get_running_loop().create_task(self._runner.run_forever())
 
@@ -78,6 +83,10 @@ class SelectorReplica:
     async def ready(self) -> list[str]:
         """See `serve.http.front.Runner.ready`."""
         return await self._selector.ready()
+
+    async def metrics(self) -> str:
+        """See `serve.http.front.Runner.metrics`."""
+        return self._runner.metrics.text()
 
 
 class FrontReplica:

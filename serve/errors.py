@@ -5,7 +5,9 @@ PoolError
 |-- ResultNotReadyError    404: the study has no such result, or not yet
 |-- UploadTooLargeError    413
 |-- UploadTooSlowError     408
+|-- NotAllowedError        401, 403, 429: nobody who may ask, see `serve.http.access`
 |-- QueueFullError         429: no room for another study now
+|-- TooManyWatchersError   503: no room for another stream of events now
 |-- StoreUnavailableError  503: the study store cannot keep an upload now
 |-- MalformedRequestError  400: not the request that was documented
 |-- TooFewMembersError     an answer from fewer members than the service was told to accept
@@ -36,8 +38,16 @@ class UploadTooSlowError(PoolError):
     """Bytes that come too slowly."""
 
 
+class NotAllowedError(PoolError):
+    """Nobody who may ask."""
+
+
 class QueueFullError(PoolError):
     """No room for another study now."""
+
+
+class TooManyWatchersError(PoolError):
+    """No room for another stream of events now."""
 
 
 class StoreUnavailableError(PoolError):
@@ -74,6 +84,7 @@ _STATUS: tuple[tuple[type[PoolError], int], ...] = (
     (UploadTooLargeError, 413),
     (UploadTooSlowError, 408),
     (QueueFullError, 429),
+    (TooManyWatchersError, 503),
     (StoreUnavailableError, 503),
     (MalformedRequestError, 400),
     (EmptyStudyError, 400),

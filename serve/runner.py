@@ -14,6 +14,7 @@ from pool.analysis import StudyAnalysis
 from pool.errors import PoolError
 from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.series import PerfusionSeries
+from serve.monitoring.work import WorkMetrics
 from serve.shards.outcomes import Outcome
 from serve.silence import in_short
 from serve.store.basis import Basis
@@ -70,6 +71,7 @@ class StudyRunner:
         preprocess: how slices are prepared.
         basis: pool and settings of the analyst; studies that wait for others are left to others, while there are any.
         studies_at_once: bound on the studies in work.
+        metrics: what is measured.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class StudyRunner:
         preprocess: PreprocessSettings,
         basis: Basis,
         studies_at_once: int,
+        metrics: WorkMetrics | None = None,
     ) -> None:
+        self.metrics = metrics or WorkMetrics()
         self._store, self._analyst, self._reader = store, analyst, reader
         self._preprocess, self._basis, self._studies_at_once = preprocess, basis, studies_at_once
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -97,17 +101,13 @@ class StudyRunner:
         if task := self._tasks.get(study_id):
             task.cancel()
 
-    @property
-    def n_in_work(self) -> int:
-        """Studies in work here."""
-        return len(self._tasks)
-
     async def run_forever(self) -> None:
         """Take up unfinished studies as there is room; ends only by being cancelled."""
         try:
             while True:
                 self._wakened.clear()
                 await self._take_up()
+                self.metrics.note_in_work(len(self._tasks))
                 try:
                     async with asyncio.timeout(RESCAN_S):
                         await self._wakened.wait()
@@ -157,8 +157,10 @@ class StudyRunner:
             if record.n_attempts >= MOST_ATTEMPTS:
                 await self._fail(study_id, f"was begun {record.n_attempts} times and never came to an end")
             elif not (await asyncio.to_thread(self._store.start, study_id, self._basis)).state.is_final:
+                self.metrics.note_start(record)
                 n_absent = await self._analyse(study_id)
                 ended = await asyncio.to_thread(self._store.finish, study_id, n_absent)
+                self.metrics.note_end(ended)
                 _log.info("study %s: %s", study_id, ended.state)
         except PoolError as error:
             await self._fail(study_id, str(error))
@@ -172,18 +174,22 @@ class StudyRunner:
         """Do the work; returns how many sweeps gave no answer."""
         files, scratch = self._store.upload_files(study_id), self._store.scratch(study_id)
         try:
-            series, prepared = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
-            watcher = StudyWatcher(self._store, study_id)
-            analysis = await self._analyst.analyse(series, prepared, watcher.on_progress, watcher.on_answer)
+            with self.metrics.stage("read"):
+                series, prepared = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
+            watcher = StudyWatcher(self._store, self.metrics, study_id)
+            with self.metrics.stage("sweep"):
+                analysis = await self._analyst.analyse(series, prepared, watcher.on_progress, watcher.on_answer)
             results_dir = self._store.results_dir(study_id)
-            await asyncio.to_thread(self._reader.write, analysis, files, results_dir, scratch)
+            with self.metrics.stage("write"):
+                await asyncio.to_thread(self._reader.write, analysis, files, results_dir, scratch)
+            self.metrics.note_result(analysis)
             return analysis.n_absent
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     async def _fail(self, study_id: str, reason: str) -> None:
         try:
-            await asyncio.to_thread(self._store.fail, study_id, reason)
+            self.metrics.note_end(await asyncio.to_thread(self._store.fail, study_id, reason))
         except PoolError:
             _log.info("study %s was removed while it was worked on", study_id)
 

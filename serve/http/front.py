@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pool.errors import EmptyStudyError
+from pool.errors import EmptyStudyError, PoolError
 from pool.manifest import PoolManifest
 from pool.preprocess import PreprocessSettings
 from serve.errors import StoreUnavailableError
 from serve.http.admission import Admission
+from serve.http.tokens import TokenFile
+from serve.monitoring.requests import RequestMetrics
 from serve.settings import ServiceSettings
 from serve.silence import in_short
 from serve.store.basis import Basis
-from serve.store.records import StudyRecord
+from serve.store.records import StudyRecord, StudyState
 from serve.store.studies import StudyStore
 from serve.store.uploads import Upload
 
@@ -42,6 +45,10 @@ class Runner(Protocol):
 
     async def ready(self) -> list[str]:
         """What keeps the service from being ready."""
+        ...
+
+    async def metrics(self) -> str:
+        """What it measures, in Prometheus' text format."""
         ...
 
 
@@ -78,6 +85,8 @@ class Front:
         self.store = StudyStore(settings.studies_dir)
         self.store.discard_half_written()
         self.admission = Admission(settings.most_waiting, lambda: len(self.store.unfinished()))
+        self.metrics = RequestMetrics()
+        self.tokens = TokenFile(settings.token_file) if settings.token_file else None
         self._reading = asyncio.Semaphore(settings.uploads_read_at_once)
 
     async def accept(self, files: Sequence[tuple[str, BinaryIO]]) -> Accepted:
@@ -93,8 +102,13 @@ class Front:
             StudyError: it cannot be analysed; nothing of it is kept.
             StoreUnavailableError: it cannot be kept.
         """
-        async with self._reading:
-            accepted = await asyncio.to_thread(self._accept, files)
+        try:
+            async with self._reading:
+                accepted = await asyncio.to_thread(self._accept, files)
+        except PoolError as error:
+            self.metrics.note_upload(type(error).__name__)
+            raise
+        self.metrics.note_upload("new" if accepted.is_new else "known")
         _log.info("study %s: %s", accepted.record.id, "received" if accepted.is_new else "sent again")
         if accepted.is_new:
             await self._say(self._runner.wake())
@@ -165,6 +179,19 @@ class Front:
         except Exception as error:
             _log.warning("the selector is not ready: %s", in_short(error))
             return ["the selector does not answer"]
+
+    async def metrics_text(self) -> str:
+        """What front and selector measure, in Prometheus' text format."""
+        of_selector = None
+        try:
+            async with asyncio.timeout(SAY_SO_DEADLINE_S):
+                of_selector = await self._runner.metrics()
+        except Exception as error:
+            _log.warning("the selector gave no measurements: %s", type(error).__name__)
+        records = await asyncio.to_thread(self.store.records)
+        found = Counter(record.state.value for record in records)
+        n_studies = {state.value: found[state.value] for state in StudyState}
+        return self.metrics.text(n_studies, self.admission.n_uploads, self.settings.most_waiting, of_selector)
 
     async def _say(self, message: Awaitable[None]) -> None:
         """Tell the runner; what it does not hear it finds in the store."""

@@ -87,6 +87,7 @@ async def ask_shards(
     open_stream: Callable[[Shard, tuple[str, ...]], Stream],
     note: Callable[[str, Any], None],
     deadline_s: float,
+    on_failure: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Note an answer or a failure for every member; never raises but when cancelled.
 
@@ -96,12 +97,14 @@ async def ask_shards(
         open_stream: asks a shard about some members.
         note: takes each member's answer, once.
         deadline_s: longest wait [s].
+        on_failure: called with the number of a shard whenever it fails or dies.
     """
     deadline = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as asked:
         for k, member_ids in enumerate(wanted):
             if member_ids:
-                asked.create_task(_ask_shard(k, shards[k], member_ids, open_stream, note, deadline, deadline_s))
+                work = _ask_shard(k, shards[k], member_ids, open_stream, note, deadline, deadline_s, on_failure)
+                asked.create_task(work)
 
 
 async def _ask_shard(
@@ -112,6 +115,7 @@ async def _ask_shard(
     note: Callable[[str, Any], None],
     deadline: float,
     deadline_s: float,
+    on_failure: Callable[[int], None],
 ) -> None:
     missing = list(member_ids)
 
@@ -131,6 +135,7 @@ async def _ask_shard(
                 if not missing:
                     return
                 _log.warning("shard %d: %s; %d members missing", k, reason, len(missing))
+                on_failure(k)
                 if len(missing) < n_missing:
                     n_failures = n_deaths = 0
                 if is_gone:

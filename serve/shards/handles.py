@@ -91,3 +91,7 @@ class RunnerHandle:
     async def ready(self) -> list[str]:
         """See `serve.http.front.Runner.ready`."""
         return list(await self._handle.ready.remote())
+
+    async def metrics(self) -> str:
+        """See `serve.http.front.Runner.metrics`."""
+        return str(await self._handle.metrics.remote())

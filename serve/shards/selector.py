@@ -56,6 +56,7 @@ class Selector:
         settings: what decides the numbers.
         limits: deadlines and bounds.
         put: puts a slice where all shards can read it and returns the reference; called once a slice.
+        on_failure: called with the number of a shard whenever it fails or dies.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Selector:
         settings: AnalysisSettings,
         limits: SelectorLimits,
         put: Callable[[PreparedSlice], Any],
+        on_failure: Callable[[int], None] = _ignore,
     ) -> None:
+        self._on_failure = on_failure
         self._manifest, self._shards, self._settings, self._limits, self._put = manifest, shards, settings, limits, put
         self._in_flight = asyncio.Semaphore(limits.slices_in_flight)
 
@@ -154,6 +157,7 @@ class Selector:
                 lambda shard, member_ids: shard.ask(reference, self._settings.sweep, member_ids),
                 note,
                 self._limits.slice_deadline_s,
+                self._on_failure,
             )
 
     async def _run_race(
@@ -184,7 +188,8 @@ class Selector:
             count()
 
         deadline_s = self._limits.slice_deadline_s
-        await ask_shards(self._shards, self._dealt(current.member_ids), ask, note, deadline_s)
+        wanted = self._dealt(current.member_ids)
+        await ask_shards(self._shards, wanted, ask, note, deadline_s, self._on_failure)
 
     def _dealt(self, member_ids: Collection[str] | None = None) -> list[list[str]]:
         """Members by the shard that holds them: all, or those given."""

@@ -3,5 +3,4 @@
 studies   the store
 records   what is known of a study
 uploads   files on their way into the store
-durable   bytes that are on disk when the call returns
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from serve.store.durable import replace_file
+from serve.durable import replace_file
 from serve.store.locks import locked
 
 

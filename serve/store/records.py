@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from serve.durable import replace_file
 from serve.errors import UnknownStudyError
 from serve.store.basis import Basis
-from serve.store.durable import replace_file
 
 
 class StudyState(StrEnum):

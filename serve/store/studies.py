@@ -29,10 +29,10 @@ from typing import Any
 
 from pool.errors import OutputError
 from pool.output import RESULT_NAMES
+from serve.durable import replace_file, sync_to_disk
 from serve.errors import ResultNotReadyError, UnknownStudyError
 from serve.store import journal
 from serve.store.basis import Basis
-from serve.store.durable import replace_file, sync_to_disk
 from serve.store.known import KnownStudies
 from serve.store.locks import Claim, locked
 from serve.store.records import StudyRecord, StudyState, read_record, write_record

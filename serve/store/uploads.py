@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from serve.durable import sync_to_disk
 from serve.store import journal
 from serve.store.basis import Basis
-from serve.store.durable import sync_to_disk
 from serve.store.known import KnownStudies
 from serve.store.records import StudyRecord, StudyState, write_record
 

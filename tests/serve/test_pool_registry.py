@@ -68,7 +68,7 @@ def test_the_service_says_which_version_it_uses(registry: SimpleNamespace, tmp_p
             SimpleNamespace(),
             SimpleNamespace(),
         )
-        answer = TestClient(create_app(front)).get("/v1/pool").json()
+        answer = TestClient(create_app(front), "http://127.0.0.1").get("/v1/pool").json()
         assert (answer["origin"], len(answer["members"])) == (origin, 3)
 
 

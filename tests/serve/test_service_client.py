@@ -44,7 +44,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[ServiceClient]:
-    with ServiceClient("http://service", ToService(service)) as client:
+    with ServiceClient("http://127.0.0.1", ToService(service)) as client:
         yield client
 
 

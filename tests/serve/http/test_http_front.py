@@ -45,6 +45,11 @@ class FakeRunner:
             await asyncio.Event().wait()
         return self.complaints
 
+    async def metrics(self) -> str:
+        if self.deaf:
+            raise ConnectionError
+        return "of_the_selector 1.0\n"
+
 
 class Service:
     """A front without a network, and the runner behind it."""
@@ -54,7 +59,7 @@ class Service:
         self.settings = ServiceSettings(pool_dir=folder / "pool", studies_dir=folder / "studies", **settings)
         self.runner = FakeRunner()
         self.front = Front(self.settings, manifest_of(2), self.runner, PlainReader())
-        self.http = TestClient(create_app(self.front), raise_server_exceptions=False)
+        self.http = TestClient(create_app(self.front), "http://127.0.0.1", raise_server_exceptions=False)
 
     def work(self) -> None:
         """Take every accepted study to its end."""
@@ -284,7 +289,11 @@ def test_health_and_readiness(tmp_path: Path) -> None:
 def test_the_pool_says_which_shard_holds_whom(tmp_path: Path) -> None:
     manifest: PoolManifest = tiny_pool(tmp_path / "pool")
     settings = ServiceSettings(pool_dir=tmp_path / "pool", studies_dir=tmp_path / "studies")
-    body = TestClient(create_app(Front(settings, manifest, FakeRunner(), PlainReader()))).get("/v1/pool").json()
+    body = (
+        TestClient(create_app(Front(settings, manifest, FakeRunner(), PlainReader())), "http://127.0.0.1")
+        .get("/v1/pool")
+        .json()
+    )
     assert (body["name"], body["sha256"], body["rule"]) == ("tiny", manifest.sha256(), "min-u_pp")
     assert [(member["id"], member["shard"]) for member in body["members"]] == [
         ("s0-e01", 0),
