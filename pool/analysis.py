@@ -99,6 +99,11 @@ class StudyAnalysis:
     software: str = f"perfusion-pool {__version__}"
 
     @property
+    def n_absent(self) -> int:
+        """Sweeps, over all slices and members, that gave no answer."""
+        return sum(self.manifest.n_members - len(item.member_masks) for item in self.slices)
+
+    @property
     def masks(self) -> np.ndarray:
         """bool `slice row col`, native grid."""
         return np.stack([item.mask for item in self.slices])

@@ -134,6 +134,10 @@ class SliceRace:
         """What a member's next sweep goes on from; None for its first."""
         return self._racers[member_id].moments
 
+    def u_pp_of(self, member_id: str, n_patches: int) -> float | None:
+        """U_pp of a member over so many of the first patches, once noted; None where its mask is empty."""
+        return self._racers[member_id].u_pp.get(n_patches)
+
     def note(self, member_id: str, answer: Moments | MemberFailure) -> None:
         """Take a member's answer of the round."""
         racer = self._racers[member_id]

@@ -2,13 +2,14 @@
 
 settings   what can be chosen, refused in words when it makes no sense
 registry   a pool by its name in an MLflow registry (the only file that knows MLflow)
-members    a shard: some members of the pool, ready to work            (plain)
-selector   asks all shards about every slice, then concludes           (plain)
-studies    every accepted study, on disk                               (plain)
-runner     takes accepted studies from received to done or failed      (plain)
-ingress    HTTP                                                        (FastAPI)
-handles    the seam to Ray Serve's handles
+shards/    members in many processes, and one answer from them
+store/     every accepted study, on disk
+runner     takes accepted studies from received to done or failed
+reading/   files from strangers, opened in limited processes
+http/      what a client sees
 app        the only place with deployments and `.bind`
 local      the service on this machine, for as long as a block lasts
+durable    bytes that are on disk when the call returns
+silence    what may be said of an exception in a log
 client     for Python programs and for `python -m serve send`
 """

@@ -11,14 +11,17 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from pool.manifest import PoolManifest
-from serve.front import Front
-from serve.handles import RunnerHandle, ShardHandle
-from serve.ingress import create_app
-from serve.members import ShardWorker
+from serve.http.front import Front
+from serve.http.ingress import create_app
+from serve.monitoring.work import WorkMetrics
+from serve.reading.reader import LimitedReader
 from serve.runner import StudyRunner
-from serve.selector import Selector, SelectorLimits
 from serve.settings import ServiceSettings
-from serve.studies import StudyStore
+from serve.shards.handles import RunnerHandle, ShardHandle
+from serve.shards.members import ShardWorker
+from serve.shards.selector import Selector, SelectorLimits
+from serve.store.basis import Basis
+from serve.store.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
 """A dead replica is replaced some 3.5 to 5 s after its death with this period, up to 11 s with Ray's default."""
@@ -45,9 +48,18 @@ class SelectorReplica:
             least_members=settings.least_members or manifest.n_members,
         )
         in_order = [ShardHandle(shards[shard_name(k)]) for k in range(settings.n_shards)]
-        self._selector = Selector(manifest, in_order, settings.analysis, limits, put=ray.put)
+        metrics = WorkMetrics()
+        self._selector = Selector(
+            manifest, in_order, settings.analysis, limits, put=ray.put, on_failure=metrics.note_shard_failure
+        )
         self._runner = StudyRunner(
-            StudyStore(settings.studies_dir), self._selector, settings.analysis.preprocess, settings.studies_at_once
+            StudyStore(settings.studies_dir),
+            self._selector,
+            LimitedReader(settings.reading),
+            settings.analysis.preprocess,
+            Basis(manifest.sha256(), settings.analysis.sha256()),
+            settings.studies_at_once,
+            metrics,
         )
         self._work = asyncio.get_running_loop().create_task(self._runner.run_forever())
 
@@ -61,16 +73,20 @@ class SelectorReplica:
             raise RuntimeError("the study runner has ended")
 
     async def wake(self) -> None:
-        """See `serve.front.Runner.wake`."""
+        """See `serve.http.front.Runner.wake`."""
         self._runner.wake()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.front.Runner.stop`."""
+        """See `serve.http.front.Runner.stop`."""
         self._runner.stop(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.front.Runner.ready`."""
+        """See `serve.http.front.Runner.ready`."""
         return await self._selector.ready()
+
+    async def metrics(self) -> str:
+        """See `serve.http.front.Runner.metrics`."""
+        return self._runner.metrics.text()
 
 
 class FrontReplica:
@@ -83,7 +99,7 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, manifest: PoolManifest, selector: DeploymentHandle) -> None:
-        self._front = Front(settings, manifest, RunnerHandle(selector))
+        self._front = Front(settings, manifest, RunnerHandle(selector), LimitedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""

@@ -16,8 +16,8 @@ import httpx
 from pool.errors import EmptyStudyError
 from pool.output import RESULT_NAMES, whole_folder
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
-from serve.records import StudyState
-from serve.schemas import StudyView
+from serve.http.schemas import StudyView
+from serve.store.records import StudyState
 
 CONNECT_TIMEOUT_S = 5.0
 """Longest wait for a connection [s]."""
@@ -26,6 +26,11 @@ ANSWER_TIMEOUT_S = 300.0
 FIRST_POLL_S, SLOWEST_POLL_S = 0.1, 1.0
 """Pause between two questions for a study's state [s]; grows from the first to the slowest."""
 
+SLOWEST_REPEAT_S = 5.0
+"""Longest pause before a request is repeated [s], unless the service asks for a longer one."""
+WORTH_REPEATING = (408, 429, 500, 502, 503, 504)
+"""Statuses of a service that is full or restarts: its proxy says 500 where the process behind it dies."""
+
 
 class ServiceClient:
     """A client of one service; use it as a context manager.
@@ -33,11 +38,22 @@ class ServiceClient:
     Args:
         url: of the service, such as `http://127.0.0.1:8000`.
         transport: what carries the requests; default: the network.
+        token: bearer token, where the service wants one.
+        patience_s: for how long a request is repeated while the service is full, restarts or cannot be reached [s].
+            That is safe: the service recognises a study that it got before.
     """
 
-    def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        transport: httpx.BaseTransport | None = None,
+        token: str | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=url, timeout=timeout, transport=transport, headers=headers)
+        self._patience_s = patience_s
 
     def __enter__(self) -> ServiceClient:
         return self
@@ -46,7 +62,7 @@ class ServiceClient:
         self._http.close()
 
     def pool(self) -> dict[str, Any]:
-        """What the service says of its pool, see `serve.schemas.PoolView`."""
+        """What the service says of its pool, see `serve.http.schemas.PoolView`."""
         return dict(self._answer("GET", "/v1/pool").json())
 
     def send(self, study: Path) -> StudyView:
@@ -57,9 +73,8 @@ class ServiceClient:
             ServiceRefusedError: the service cannot analyse it; holds the service's words.
             ServiceUnreachableError: no answer.
         """
-        with _as_one_file(study) as path, path.open("rb") as file:
-            answer = self._answer("POST", "/v1/studies", files={"files": (path.name, file)})
-        return StudyView.model_validate(answer.json())
+        with _as_one_file(study) as path:
+            return StudyView.model_validate(self._answer("POST", "/v1/studies", path).json())
 
     def get(self, study_id: str) -> StudyView:
         """State and progress of a study."""
@@ -106,23 +121,52 @@ class ServiceClient:
         with whole_folder(out_dir) as staging:
             names = [name for name in self.get(study_id).results if name in RESULT_NAMES]
             for name in names:
-                (staging / name).write_bytes(self._answer("GET", f"/v1/studies/{study_id}/{name}").content)
+                (staging / name).write_bytes(self.result(study_id, name))
         return [out_dir / name for name in sorted(names)]
+
+    def result(self, study_id: str, name: str) -> bytes:
+        """One result file of a study that is done, such as `result.json`."""
+        return self._answer("GET", f"/v1/studies/{study_id}/{name}").content
 
     def end(self, study_id: str) -> None:
         """Cancel a study that is not done, or remove one that has ended."""
         self._answer("DELETE", f"/v1/studies/{study_id}")
 
-    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise ServiceUnreachableError(
-                "service", "must answer", type(error).__name__, "Is it running, and is the URL right?"
-            ) from error
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer
+    def _answer(self, method: str, path: str, upload: Path | None = None) -> httpx.Response:
+        """The answer to a request, repeated as long as patience lasts where repeating may help."""
+        end_s = time.monotonic() + self._patience_s
+        pause_s = FIRST_POLL_S
+        while True:
+            answer = error = None
+            try:
+                answer = self._request(method, path, upload)
+            except httpx.HTTPError as caught:
+                error = caught
+            if answer is not None and not answer.is_error:
+                return answer
+            wait_s = max(pause_s, _retry_after_s(answer)) if answer is not None else pause_s
+            may_help = answer is None or answer.status_code in WORTH_REPEATING
+            if may_help and time.monotonic() + wait_s < end_s:
+                time.sleep(wait_s)
+                pause_s = min(pause_s * 2, SLOWEST_REPEAT_S)
+            elif answer is not None:
+                raise _refusal(answer)
+            else:
+                raise ServiceUnreachableError(
+                    "service", "must answer", type(error).__name__, "Is it running, and is the URL right?"
+                ) from error
+
+    def _request(self, method: str, path: str, upload: Path | None) -> httpx.Response:
+        if upload is None:
+            return self._http.request(method, path)
+        with upload.open("rb") as file:
+            return self._http.request(method, path, files={"files": (upload.name, file)})
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    """How long the service asks to wait [s]; 0 where it does not say."""
+    found = answer.headers.get("Retry-After", "")
+    return float(found) if found.isdigit() else 0.0
 
 
 def _refusal(answer: httpx.Response) -> ServiceRefusedError:

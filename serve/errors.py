@@ -4,6 +4,11 @@ PoolError
 |-- UnknownStudyError      404: no study has this id
 |-- ResultNotReadyError    404: the study has no such result, or not yet
 |-- UploadTooLargeError    413
+|-- UploadTooSlowError     408
+|-- NotAllowedError        401, 403, 429: nobody who may ask, see `serve.http.access`
+|-- QueueFullError         429: no room for another study now
+|-- TooManyWatchersError   503: no room for another stream of events now
+|-- StoreUnavailableError  503: the study store cannot keep an upload now
 |-- MalformedRequestError  400: not the request that was documented
 |-- TooFewMembersError     an answer from fewer members than the service was told to accept
 |-- PoolRegistryError      the pool that the service was told to use cannot be had from its registry
@@ -27,6 +32,26 @@ class ResultNotReadyError(PoolError):
 
 class UploadTooLargeError(PoolError):
     """More bytes than the service takes."""
+
+
+class UploadTooSlowError(PoolError):
+    """Bytes that come too slowly."""
+
+
+class NotAllowedError(PoolError):
+    """Nobody who may ask."""
+
+
+class QueueFullError(PoolError):
+    """No room for another study now."""
+
+
+class TooManyWatchersError(PoolError):
+    """No room for another stream of events now."""
+
+
+class StoreUnavailableError(PoolError):
+    """The study store cannot keep an upload now."""
 
 
 class MalformedRequestError(PoolError):
@@ -57,6 +82,10 @@ _STATUS: tuple[tuple[type[PoolError], int], ...] = (
     (UnknownStudyError, 404),
     (ResultNotReadyError, 404),
     (UploadTooLargeError, 413),
+    (UploadTooSlowError, 408),
+    (QueueFullError, 429),
+    (TooManyWatchersError, 503),
+    (StoreUnavailableError, 503),
     (MalformedRequestError, 400),
     (EmptyStudyError, 400),
     (UnsupportedFileError, 415),

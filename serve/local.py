@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import httpx
 from pool.errors import SettingsError
 from pool.manifest import verify_pool
 from serve.errors import ServiceUnreachableError
+from serve.http.tokens import read_tokens
+from serve.ray_start import connect
 from serve.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ def free_port() -> int:
 def running_service(settings: ServiceSettings) -> Iterator[str]:
     """Start the service, wait until it is ready, yield its URL, and stop what was started.
 
-    Uses the Ray that this process is connected to, if it is; else it starts a local one on loopback. Ray Serve must
-    not be running there already: its address could no longer be chosen.
+    Uses the Ray that this process is connected to, if it is; else the cluster that RAY_ADDRESS names; else it starts a
+    local one on loopback. Ray Serve must not be running there already: its address could no longer be chosen.
 
     Args:
         settings: of the service.
@@ -49,22 +52,18 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
     """
     settings = settings.with_local_pool()
     settings.check_pool(verify_pool(settings.pool_dir))
+    if settings.token_file is not None:
+        read_tokens(settings.token_file)
     _refuse_used_port(settings)
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only; clusters set `token`
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # without it Ray listens on every interface
+    starts_ray = not ("ray" in sys.modules and sys.modules["ray"].is_initialized())
+    if starts_ray:
+        connect()
 
     import ray  # after its environment is set
     from ray import serve as ray_serve
 
     from serve.app import build
 
-    starts_ray = not ray.is_initialized()
-    if starts_ray:
-        ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1"
-        )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         settings.check_cluster(ray.cluster_resources())
@@ -75,7 +74,9 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
             _wait_until_ready(url, settings.start_deadline_s)
             yield url
         finally:
-            if not starts_ray:  # else Ray takes Serve with it, in less time and without a message that alarms
+            if not (
+                starts_ray and not os.environ.get("RAY_ADDRESS")
+            ):  # else Ray takes Serve with it, in less time and without a message that alarms
                 ray_serve.shutdown()
     finally:
         if starts_ray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Protocol
 
 from pool.analysis import StudyAnalysis
 from pool.errors import PoolError
-from pool.inputs import StudyInput, open_study
-from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
-from pool.results import check_study_output, write_results
+from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.series import PerfusionSeries
-from serve.records import StudyRecord
-from serve.studies import StudyStore
+from serve.monitoring.work import WorkMetrics
+from serve.shards.outcomes import Outcome
+from serve.silence import in_short
+from serve.store.basis import Basis
+from serve.store.records import StudyRecord
+from serve.store.studies import StudyStore
+from serve.watcher import StudyWatcher
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +28,9 @@ MOST_ATTEMPTS = 10
 """A study whose work was begun so often without an end is what ends it: it would take the service down for ever."""
 RESCAN_S = 5.0
 """The store is looked through this often even if nobody says that a study came [s]."""
+ORPHANED_S = 30.0
+"""Studies of a pool that nobody has worked with for so long are taken up with the present one [s]: time enough for
+a runner that died to come back."""
 
 
 class Analyst(Protocol):
@@ -34,20 +41,24 @@ class Analyst(Protocol):
         series: PerfusionSeries,
         prepared: Sequence[PreparedSlice],
         on_progress: Callable[[int, int], None] | None = None,
+        on_answer: Callable[[str, str, Outcome], None] | None = None,
     ) -> StudyAnalysis:
-        """See `serve.selector.Selector.analyse`."""
+        """See `serve.shards.selector.Selector.analyse`."""
         ...
 
 
-def read_study(files: Sequence[Path], settings: PreprocessSettings) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
-    """Read and prepare the files of an upload: the same for its first check and for the work on it.
+class Reader(Protocol):
+    """Opens uploads and writes results; see `serve.reading.reader.LimitedReader`."""
 
-    Raises:
-        StudyError: the study cannot be analysed.
-    """
-    study = open_study(files[0] if len(files) == 1 else files)
-    check_study_output(study.dicom)
-    return study, prepare(study.series, settings)
+    def read(
+        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
+    ) -> tuple[PerfusionSeries, tuple[PreparedSlice, ...]]:
+        """An upload, read and prepared."""
+        ...
+
+    def write(self, analysis: StudyAnalysis, files: Sequence[Path], out_dir: Path, scratch: Path) -> None:
+        """Write the results of a study."""
+        ...
 
 
 class StudyRunner:
@@ -56,17 +67,30 @@ class StudyRunner:
     Args:
         store: holds the studies.
         analyst: gives the results.
+        reader: opens the uploads.
         preprocess: how slices are prepared.
+        basis: pool and settings of the analyst; studies that wait for others are left to others, while there are any.
         studies_at_once: bound on the studies in work.
+        metrics: what is measured.
     """
 
     def __init__(
-        self, store: StudyStore, analyst: Analyst, preprocess: PreprocessSettings, studies_at_once: int
+        self,
+        store: StudyStore,
+        analyst: Analyst,
+        reader: Reader,
+        preprocess: PreprocessSettings,
+        basis: Basis,
+        studies_at_once: int,
+        metrics: WorkMetrics | None = None,
     ) -> None:
-        self._store, self._analyst, self._preprocess = store, analyst, preprocess
-        self._studies_at_once = studies_at_once
+        self.metrics = metrics or WorkMetrics()
+        self._store, self._analyst, self._reader = store, analyst, reader
+        self._preprocess, self._basis, self._studies_at_once = preprocess, basis, studies_at_once
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakened = asyncio.Event()
+        self._pool = store.claim_pool(basis)
+        self._orphaned_since_s: dict[str, float] = {}
 
     def wake(self) -> None:
         """Look for new studies now."""
@@ -82,11 +106,8 @@ class StudyRunner:
         try:
             while True:
                 self._wakened.clear()
-                for record in await asyncio.to_thread(self._store.unfinished):
-                    if len(self._tasks) < self._studies_at_once and record.id not in self._tasks:
-                        task = asyncio.create_task(self.run(record))
-                        self._tasks[record.id] = task
-                        task.add_done_callback(partial(self._forget, record.id))
+                await self._take_up()
+                self.metrics.note_in_work(len(self._tasks))
                 try:
                     async with asyncio.timeout(RESCAN_S):
                         await self._wakened.wait()
@@ -95,36 +116,80 @@ class StudyRunner:
         finally:
             for task in self._tasks.values():
                 task.cancel()
+            self._pool.let_go()
+
+    async def _take_up(self) -> None:
+        """Begin as many studies as there is room for."""
+        if not self._pool.take():  # another runner works with this pool; it will end, or die
+            return
+        for record in await asyncio.to_thread(self._store.unfinished):
+            if len(self._tasks) >= self._studies_at_once:
+                return
+            if record.id not in self._tasks and self._is_ours(record):
+                task = asyncio.create_task(self.run(record))
+                self._tasks[record.id] = task
+                task.add_done_callback(partial(self._forget, record.id))
+
+    def _is_ours(self, record: StudyRecord) -> bool:
+        """Whether a study waits for this pool, or for one that nobody has worked with for a while."""
+        if record.basis == self._basis or not record.pool_sha256:
+            return True
+        other = self._store.claim_pool(record.basis)
+        if not other.take():
+            self._orphaned_since_s.pop(record.basis.key, None)
+            return False
+        other.let_go()
+        now_s = asyncio.get_running_loop().time()
+        return now_s - self._orphaned_since_s.setdefault(record.basis.key, now_s) >= ORPHANED_S
 
     async def run(self, record: StudyRecord) -> None:
         """Work on one study to its end. Every outcome but a cancellation is written into the store."""
         study_id = record.id
         try:
+            claim = self._store.claim(study_id)
+            if not claim.take():
+                _log.info("study %s: somebody else works on it", study_id)
+                return
+        except (PoolError, OSError):
+            _log.info("study %s was removed before it was worked on", study_id)
+            return
+        try:
             if record.n_attempts >= MOST_ATTEMPTS:
                 await self._fail(study_id, f"was begun {record.n_attempts} times and never came to an end")
-            elif not (await asyncio.to_thread(self._store.start, study_id)).state.is_final:
-                await self._analyse(study_id)
-                ended = await asyncio.to_thread(self._store.finish, study_id)
+            elif not (await asyncio.to_thread(self._store.start, study_id, self._basis)).state.is_final:
+                self.metrics.note_start(record)
+                n_absent = await self._analyse(study_id)
+                ended = await asyncio.to_thread(self._store.finish, study_id, n_absent)
+                self.metrics.note_end(ended)
                 _log.info("study %s: %s", study_id, ended.state)
         except PoolError as error:
             await self._fail(study_id, str(error))
         except Exception as error:
-            _log.exception("study %s failed", study_id)
+            _log.error("study %s failed: %s", study_id, in_short(error))
             await self._fail(study_id, f"an internal error ({type(error).__name__}) that the service's log describes")
+        finally:
+            claim.let_go()
 
-    async def _analyse(self, study_id: str) -> None:
-        files = self._store.upload_files(study_id)
-        study, prepared = await asyncio.to_thread(read_study, files, self._preprocess)
-
-        def on_progress(n_done: int, _n_sweeps: int) -> None:
-            self._store.note_progress(study_id, n_done)
-
-        analysis = await self._analyst.analyse(study.series, prepared, on_progress)
-        await asyncio.to_thread(write_results, analysis, self._store.results_dir(study_id), study.dicom)
+    async def _analyse(self, study_id: str) -> int:
+        """Do the work; returns how many sweeps gave no answer."""
+        files, scratch = self._store.upload_files(study_id), self._store.scratch(study_id)
+        try:
+            with self.metrics.stage("read"):
+                series, prepared = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
+            watcher = StudyWatcher(self._store, self.metrics, study_id)
+            with self.metrics.stage("sweep"):
+                analysis = await self._analyst.analyse(series, prepared, watcher.on_progress, watcher.on_answer)
+            results_dir = self._store.results_dir(study_id)
+            with self.metrics.stage("write"):
+                await asyncio.to_thread(self._reader.write, analysis, files, results_dir, scratch)
+            self.metrics.note_result(analysis)
+            return analysis.n_absent
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     async def _fail(self, study_id: str, reason: str) -> None:
         try:
-            await asyncio.to_thread(self._store.fail, study_id, reason)
+            self.metrics.note_end(await asyncio.to_thread(self._store.fail, study_id, reason))
         except PoolError:
             _log.info("study %s was removed while it was worked on", study_id)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,9 @@ from pool.errors import SettingsError
 from pool.manifest import PoolManifest
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
+from pool.sweep import SweepSettings
+from serve.loopback import is_loopback
+from serve.reading.limits import ReadingLimits
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -48,6 +50,12 @@ class ServiceSettings(BaseSettings):
         default=0.0, ge=0, allow_inf_nan=False, description="GPUs reserved for a shard, or a part."
     )
     rule: str = Field(default="min-u_pp", description="Selection rule, see pool.selection.SELECTION_RULES.")
+    stride_px: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Stride of the U-map [px]; the paper's is 2; 8 is 13 x faster.",
+    )
     race_audit: bool = Field(
         default=False,
         description="With rule min-u_pp-race: sweep all members in full too, and record what that would have chosen.",
@@ -66,8 +74,24 @@ class ServiceSettings(BaseSettings):
     start_deadline_s: Seconds = Field(default=600.0, description="Longest wait for all shards to load at start-up [s].")
     slices_in_flight: int = Field(default=2, ge=1, le=64, description="Slices that all shards are asked about at once.")
     studies_at_once: int = Field(default=2, ge=1, le=64, description="Studies that are worked on at once.")
+    most_waiting: int = Field(
+        default=500, ge=1, le=100_000, description="Studies that may wait or be in work; more are told to come again."
+    )
     max_upload_mb: int = Field(default=2048, ge=1, description="Largest upload [MB].")
-    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback only.")
+    upload_deadline_s: Seconds = Field(default=900.0, description="Longest time that an upload may take [s].")
+    uploads_read_at_once: int = Field(default=2, ge=1, le=64, description="Uploads that are opened at once.")
+    reader_memory_mb: int = Field(
+        default=2048, ge=64, description="Memory that opening one upload may take [MB]; it runs in its own process."
+    )
+    reader_deadline_s: Seconds = Field(default=240.0, description="Longest time that opening one upload may take [s].")
+    answer_deadline_s: Seconds = Field(
+        default=60.0, description="Longest time that POST /v1/analyse waits for a study to end [s]."
+    )
+    token_file: Path | None = Field(
+        default=None,
+        description="File of bearer tokens, a line 'name token' each; needed unless all requests come from loopback.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on; any but loopback needs token_file.")
     port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
 
     def __init__(self, **values: Any) -> None:
@@ -80,10 +104,10 @@ class ServiceSettings(BaseSettings):
             found = "none" if first["type"] == "missing" else repr(first["input"])
             raise SettingsError(f"service setting {name}", message.removeprefix("value error, "), found) from error
 
-    @field_validator("pool_dir", "studies_dir", "pool_cache_dir")
+    @field_validator("pool_dir", "studies_dir", "pool_cache_dir", "token_file")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        if str(path).startswith(SCHEME):
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is None or str(path).startswith(SCHEME):
             return path
         return path.expanduser().resolve()  # replicas work in other folders than the command that starts them
 
@@ -96,6 +120,15 @@ class ServiceSettings(BaseSettings):
             raise ValueError(error.rule) from error
         return rule
 
+    @field_validator("stride_px")
+    @classmethod
+    def _fits_the_sweep(cls, stride_px: int, others: ValidationInfo) -> int:
+        try:
+            AnalysisSettings(sweep=SweepSettings(stride_px=stride_px), rule=others.data.get("rule", "min-u_pp"))
+        except SettingsError as error:
+            raise ValueError(error.rule) from error
+        return stride_px
+
     @field_validator("race_audit")
     @classmethod
     def _of_a_race(cls, race_audit: bool, others: ValidationInfo) -> bool:
@@ -105,14 +138,9 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        # Nobody is asked who they are yet, so nobody but this machine may ask.
-        try:
-            loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
-            raise ValueError("must be a loopback address, because the service has no access control of its own")
+    def _open_with_tokens_alone(cls, host: str, others: ValidationInfo) -> str:
+        if not is_loopback(host) and others.data.get("token_file") is None:
+            raise ValueError("must be a loopback address, unless token_file says who may ask")
         return host
 
     def with_local_pool(self) -> ServiceSettings:
@@ -134,12 +162,23 @@ class ServiceSettings(BaseSettings):
     def analysis(self) -> AnalysisSettings:
         """What decides the numbers."""
         race = RaceSettings(audit=True) if self.race_audit else None
-        return AnalysisSettings(rule=self.rule, race=race, n_threads=self.threads_per_shard, device=self.device)
+        return AnalysisSettings(
+            sweep=SweepSettings(stride_px=self.stride_px),
+            rule=self.rule,
+            race=race,
+            n_threads=self.threads_per_shard,
+            device=self.device,
+        )
 
     @property
     def max_upload_bytes(self) -> int:
         """Largest upload [bytes]."""
         return self.max_upload_mb * 1_000_000
+
+    @property
+    def reading(self) -> ReadingLimits:
+        """Limits of whatever opens an upload."""
+        return ReadingLimits(memory_mb=self.reader_memory_mb, deadline_s=self.reader_deadline_s)
 
     @property
     def device(self) -> str:

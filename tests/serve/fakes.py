@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pool.analysis import AnalysisSettings
+from pool.analysis import AnalysisSettings, StudyAnalysis
 from pool.answers import MemberAnswer, MemberFailure
 from pool.manifest import MemberEntry, PoolManifest
 from pool.moments import Moments
 from pool.networks import NetworkSpec
 from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
+from pool.results import write_results
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
-from serve.selector import Selector, SelectorLimits
+from serve.reading.child import read_study
+from serve.shards.selector import Selector, SelectorLimits
+from serve.store.basis import Basis
 from tests.pool.races import IMAGE_PX, SWEEP, U_PP, moments_of
 
+BASIS = Basis("0" * 64, "1" * 64)
+"""Of studies that are put into a store by hand."""
 SETTINGS = AnalysisSettings(PreprocessSettings(image_px=IMAGE_PX), SWEEP)
 """Of an analysis of slices that small."""
 Answer = Callable[[str], MemberAnswer]
@@ -133,6 +139,22 @@ class RacingShard(FakeShard):
             if failure is not None and n_answers >= self.ends_after:
                 raise failure
             yield member_id, moments_of(self.u_pp[member_id][n_patches], n_patches)
+
+
+class PlainReader:
+    """Opens uploads in this process, without limits."""
+
+    def check(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> int:
+        return read_study(files, settings)[0].series.n_slices
+
+    def read(
+        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
+    ) -> tuple[PerfusionSeries, tuple[PreparedSlice, ...]]:
+        study, prepared = read_study(files, settings)
+        return study.series, prepared
+
+    def write(self, analysis: StudyAnalysis, files: Sequence[Path], out_dir: Path, scratch: Path) -> None:
+        write_results(analysis, out_dir)
 
 
 class HangingShard(FakeShard):

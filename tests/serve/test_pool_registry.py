@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from pool.errors import OutputError, SettingsError
 from pool.manifest import PoolManifest, verify_pool
 from serve.errors import PoolRegistryError
-from serve.front import Front
-from serve.ingress import create_app
+from serve.http.front import Front
+from serve.http.ingress import create_app
 from serve.registry import RegisteredPool
 from serve.settings import ServiceSettings
 from tests.samples import tiny_pool
@@ -66,8 +66,9 @@ def test_the_service_says_which_version_it_uses(registry: SimpleNamespace, tmp_p
             settings.model_copy(update={"studies_dir": tmp_path / "studies"}),
             PoolManifest.load(settings.pool_dir),
             SimpleNamespace(),
+            SimpleNamespace(),
         )
-        answer = TestClient(create_app(front)).get("/v1/pool").json()
+        answer = TestClient(create_app(front), "http://127.0.0.1").get("/v1/pool").json()
         assert (answer["origin"], len(answer["members"])) == (origin, 3)
 
 

@@ -24,7 +24,7 @@ from tests.serve.fakes import manifest_of
             "service setting slice_deadline_s: input should be a finite number; found nan.",
         ),
         ({"rule": "best"}, "rule: must be one of min-u_pp, min-u_tot, best-validation, min-u_pp-race; found 'best'."),
-        ({"host": "0.0.0.0"}, "host: must be a loopback address, because the service has no access control of its own"),
+        ({"host": "0.0.0.0"}, "host: must be a loopback address, unless token_file says who may ask"),
         ({"host": "example.org"}, "host: must be a loopback address"),
         ({"colour": "red"}, "service setting colour: extra inputs are not permitted; found 'red'."),
     ],

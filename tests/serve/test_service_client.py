@@ -13,9 +13,9 @@ import serve.__main__ as command_line
 from pool.errors import EmptyStudyError, OutputError
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
-from serve.schemas import StudyView
+from serve.http.schemas import StudyView
 from tests.samples import bolus_series, tiny_pool, write_npz
-from tests.serve.test_http_front import Service
+from tests.serve.http.test_http_front import Service
 
 
 class ToService(httpx.BaseTransport):
@@ -44,7 +44,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[ServiceClient]:
-    with ServiceClient("http://service", ToService(service)) as client:
+    with ServiceClient("http://127.0.0.1", ToService(service)) as client:
         yield client
 
 

@@ -24,8 +24,8 @@ from pool.sweep import SweepSettings
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError
 from serve.local import APPLICATION_NAME, free_port, running_service
-from serve.selector import Selector, SelectorLimits
 from serve.settings import ServiceSettings
+from serve.shards.selector import Selector, SelectorLimits
 from tests.samples import bolus_series, tiny_pool, write_npz
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -78,7 +78,7 @@ def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSe
     from ray import serve as ray_serve
 
     from serve.app import shard_name
-    from serve.handles import ShardHandle
+    from serve.shards.handles import ShardHandle
 
     handles = [ray_serve.get_deployment_handle(shard_name(k), APPLICATION_NAME) for k in range(settings.n_shards)]
     limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)

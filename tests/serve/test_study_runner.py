@@ -13,11 +13,12 @@ from pool.analysis import StudyAnalysis
 from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.series import PerfusionSeries
 from serve.errors import TooFewMembersError
-from serve.records import StudyRecord, StudyState
 from serve.runner import MOST_ATTEMPTS, StudyRunner
-from serve.studies import StudyStore
+from serve.shards.selector import OnAnswer, OnProgress
+from serve.store.records import StudyRecord, StudyState
+from serve.store.studies import StudyStore
 from tests.samples import bolus_series, write_npz
-from tests.serve.fakes import FakeShard, HangingShard, maps_of, selector_of
+from tests.serve.fakes import BASIS, FakeShard, HangingShard, PlainReader, maps_of, selector_of
 
 
 class FakeAnalyst:
@@ -30,12 +31,13 @@ class FakeAnalyst:
         self,
         series: PerfusionSeries,
         prepared: Sequence[PreparedSlice],
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> StudyAnalysis:
         self.n_studies += 1
         if self.error is not None:
             raise self.error
-        return await selector_of([self.shard], 2).analyse(series, prepared, on_progress)
+        return await selector_of([self.shard], 2).analyse(series, prepared, on_progress, on_answer)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +48,11 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def accept(store: StudyStore, content: bytes) -> StudyRecord:
     with store.receive() as upload:
         upload.add(io.BytesIO(content), "study.npz")
-        return upload.commit(n_sweeps=2)
+        return upload.commit(n_sweeps=2, basis=BASIS)
 
 
 async def work_until(store: StudyStore, analyst: FakeAnalyst, done: Callable[[StudyRunner], bool]) -> None:
-    runner = StudyRunner(store, analyst, PreprocessSettings(), studies_at_once=2)
+    runner = StudyRunner(store, analyst, PlainReader(), PreprocessSettings(), BASIS, studies_at_once=2)
     task = asyncio.create_task(runner.run_forever())
     async with asyncio.timeout(30):
         while not done(runner):
@@ -61,7 +63,7 @@ async def work_until(store: StudyStore, analyst: FakeAnalyst, done: Callable[[St
 def test_studies_of_an_earlier_life_are_taken_up_and_finished(tmp_path: Path, npz: bytes) -> None:
     store = StudyStore(tmp_path)
     ids = [accept(store, npz).id for _ in range(3)]
-    store.start(ids[1])  # and then the machine went down
+    store.start(ids[1], BASIS)  # and then the machine went down
     asyncio.run(work_until(store, FakeAnalyst(), lambda _: not store.unfinished()))
     for study_id in ids:
         record = store.get(study_id)
@@ -92,7 +94,7 @@ def test_a_study_that_takes_the_service_down_each_time_is_given_up(tmp_path: Pat
     store = StudyStore(tmp_path)
     study_id = accept(store, npz).id
     for _ in range(MOST_ATTEMPTS):
-        store.start(study_id)
+        store.start(study_id, BASIS)
     asyncio.run(work_until(store, FakeAnalyst(), lambda _: not store.unfinished()))
     assert store.get(study_id).reason == "was begun 10 times and never came to an end"
 
@@ -117,7 +119,7 @@ def test_a_removed_study_is_no_reason_to_stop_working(tmp_path: Path, npz: bytes
     store = StudyStore(tmp_path)
     removed = accept(store, npz)
     store.remove(removed.id)
-    runner = StudyRunner(store, FakeAnalyst(), PreprocessSettings(), studies_at_once=1)
+    runner = StudyRunner(store, FakeAnalyst(), PlainReader(), PreprocessSettings(), BASIS, studies_at_once=1)
     asyncio.run(runner.run(removed))
     assert store.records() == []
 

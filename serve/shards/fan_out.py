@@ -1,4 +1,9 @@
-"""Ask all shards at once, one retry each under a deadline; what does not come is a failure with its reason."""
+"""Ask all shards at once under one deadline; what does not come is a failure with its reason.
+
+A shard that fails is asked again about the members that have not answered: it may have been replaced meanwhile. Limits
+are on attempts in a row without any answer, so that whatever kills a shard each time ends soon, and whatever kills
+shards now and then, for as long as it likes, does not cost an answer.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +16,22 @@ from typing import Any, Protocol
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
 from pool.sweep import SweepSettings
+from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
 
-N_ATTEMPTS = 2
-"""A shard that fails is asked once more, about the members that have not answered."""
+MOST_FAILURES, MOST_DEATHS = 2, 6
+"""Attempts in a row without an answer: of a shard that is there and fails, of one that dies or cannot be reached."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 8.0
+"""Pause before a shard that died is asked again [s]; doubles each time."""
 
 
 class ShardFailedError(Exception):
     """A shard as a whole gave no (further) answers; the text is the reason, fit for a result."""
+
+
+class ShardGoneError(ShardFailedError):
+    """It died or cannot be reached: another will take its place."""
 
 
 class Shard(Protocol):
@@ -36,7 +48,8 @@ class Shard(Protocol):
             member_ids: whom to ask.
 
         Raises:
-            ShardFailedError: it died, is full, ...
+            ShardFailedError: it fails as a whole.
+            ShardGoneError: it died, is full, ...
         """
         ...
 
@@ -55,7 +68,8 @@ class Shard(Protocol):
             starts: whom to ask, and what each goes on from; None for the first round.
 
         Raises:
-            ShardFailedError: it died, is full, ...
+            ShardFailedError: it fails as a whole.
+            ShardGoneError: it died, is full, ...
         """
         ...
 
@@ -73,6 +87,7 @@ async def ask_shards(
     open_stream: Callable[[Shard, tuple[str, ...]], Stream],
     note: Callable[[str, Any], None],
     deadline_s: float,
+    on_failure: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Note an answer or a failure for every member; never raises but when cancelled.
 
@@ -82,12 +97,14 @@ async def ask_shards(
         open_stream: asks a shard about some members.
         note: takes each member's answer, once.
         deadline_s: longest wait [s].
+        on_failure: called with the number of a shard whenever it fails or dies.
     """
     deadline = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as asked:
         for k, member_ids in enumerate(wanted):
             if member_ids:
-                asked.create_task(_ask_shard(k, shards[k], member_ids, open_stream, note, deadline, deadline_s))
+                work = _ask_shard(k, shards[k], member_ids, open_stream, note, deadline, deadline_s, on_failure)
+                asked.create_task(work)
 
 
 async def _ask_shard(
@@ -98,6 +115,7 @@ async def _ask_shard(
     note: Callable[[str, Any], None],
     deadline: float,
     deadline_s: float,
+    on_failure: Callable[[int], None],
 ) -> None:
     missing = list(member_ids)
 
@@ -108,28 +126,36 @@ async def _ask_shard(
         note(member_id, answer)
 
     reason = ""
+    n_failures = n_deaths = 0
     try:
         async with asyncio.timeout_at(deadline):
-            for _ in range(N_ATTEMPTS):
-                reason = await _listen(k, open_stream(shard, tuple(missing)), note_once)
+            while n_failures < MOST_FAILURES and n_deaths < MOST_DEATHS:
+                n_missing = len(missing)
+                reason, is_gone = await _listen(k, open_stream(shard, tuple(missing)), note_once)
                 if not missing:
                     return
                 _log.warning("shard %d: %s; %d members missing", k, reason, len(missing))
+                on_failure(k)
+                if len(missing) < n_missing:
+                    n_failures = n_deaths = 0
+                if is_gone:
+                    await asyncio.sleep(min(FIRST_PAUSE_S * 2**n_deaths, LONGEST_PAUSE_S))
+                n_deaths, n_failures = n_deaths + is_gone, n_failures + (not is_gone)
     except TimeoutError:
         reason = f"no answer within {deadline_s:g} s"
     for member_id in tuple(missing):
         note_once(member_id, MemberFailure(reason))
 
 
-async def _listen(k: int, stream: Stream, note: Callable[[str, Any], None]) -> str:
-    """Note what shard k answers; returns why it stopped, as the reason of those that are missing then."""
+async def _listen(k: int, stream: Stream, note: Callable[[str, Any], None]) -> tuple[str, bool]:
+    """Note what shard k answers; returns why it stopped, the reason of those missing then, and whether it is gone."""
     try:
         async with aclosing(stream) as answers:
             async for member_id, answer in answers:
                 note(member_id, answer)
     except ShardFailedError as error:
-        return str(error)
+        return str(error), isinstance(error, ShardGoneError)
     except Exception as error:
-        _log.exception("shard %d failed", k)
-        return f"the shard raised {type(error).__name__}"
-    return "the shard ended without an answer"
+        _log.error("shard %d failed: %s", k, in_short(error))
+        return f"the shard raised {type(error).__name__}", False
+    return "the shard ended without an answer", False

@@ -6,18 +6,35 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RaySystemError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
 from pool.sweep import SweepSettings
-from serve.fan_out import ShardFailedError, Stream
+from serve.shards.fan_out import ShardGoneError, Stream
+
+_DEATHS = (
+    RayActorError,
+    NodeDiedError,
+    WorkerCrashedError,
+    ObjectLostError,  # what it was about to answer went with its node
+    RaySystemError,
+    TaskCancelledError,  # a replica that is told to stop
+    RequestCancelledError,
+)
 
 
 class ShardHandle:
-    """A shard deployment as a `serve.fan_out.Shard`."""
+    """A shard deployment as a `serve.shards.fan_out.Shard`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle, self._stream = handle, handle.options(stream=True)
@@ -25,7 +42,7 @@ class ShardHandle:
     async def ask(
         self, reference: Any, settings: SweepSettings, member_ids: Sequence[str]
     ) -> AsyncGenerator[tuple[str, MemberAnswer], None]:
-        """See `serve.fan_out.Shard.ask`; `reference` is a Ray ObjectRef, top-level so that it arrives as a slice."""
+        """See `serve.shards.fan_out.Shard.ask`; an ObjectRef goes top-level, so that it arrives as a slice."""
         async with aclosing(_answers(self._stream.analyse.remote(reference, settings, member_ids))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
@@ -33,13 +50,13 @@ class ShardHandle:
     async def refine(
         self, reference: Any, settings: SweepSettings, n_patches: int, starts: Mapping[str, Moments | None]
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """See `serve.fan_out.Shard.refine`; `reference` as in `ask`."""
+        """See `serve.shards.fan_out.Shard.refine`; `reference` as in `ask`."""
         async with aclosing(_answers(self._stream.refine.remote(reference, settings, n_patches, starts))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
 
     async def loaded(self) -> tuple[str, ...]:
-        """See `serve.fan_out.Shard.loaded`."""
+        """See `serve.shards.fan_out.Shard.loaded`."""
         return tuple(await self._handle.loaded.remote())
 
 
@@ -47,30 +64,34 @@ async def _answers(response: Any) -> Stream:
     try:
         async for member_id, answer in response:
             yield member_id, answer
-    except RayActorError as error:
-        raise ShardFailedError("the shard died") from error
     except BackPressureError as error:
-        raise ShardFailedError("the shard's queue is full") from error
+        raise ShardGoneError("the shard's queue is full") from error
     except DeploymentUnavailableError as error:
-        raise ShardFailedError("the shard could not be started") from error
+        raise ShardGoneError("the shard could not be started") from error
+    except _DEATHS as error:
+        raise ShardGoneError("the shard died") from error
     finally:
         response.cancel()  # without it, a shard goes on for a caller that has stopped listening
 
 
 class RunnerHandle:
-    """The selector deployment as a `serve.front.Runner`."""
+    """The selector deployment as a `serve.http.front.Runner`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
     async def wake(self) -> None:
-        """See `serve.front.Runner.wake`."""
+        """See `serve.http.front.Runner.wake`."""
         await self._handle.wake.remote()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.front.Runner.stop`."""
+        """See `serve.http.front.Runner.stop`."""
         await self._handle.stop.remote(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.front.Runner.ready`."""
+        """See `serve.http.front.Runner.ready`."""
         return list(await self._handle.ready.remote())
+
+    async def metrics(self) -> str:
+        """See `serve.http.front.Runner.metrics`."""
+        return str(await self._handle.metrics.remote())

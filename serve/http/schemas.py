@@ -5,9 +5,17 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from pool.manifest import PoolManifest
-from serve.records import StudyRecord, StudyState
+from serve.store.records import StudyRecord, StudyState
 
 EXAMPLE_ID = "5f0c0d8f6a0b4d6f9a37c1d2e3f40516"
+EVENTS_EXAMPLE = """id: 3
+event: answer
+data: {"slice": "base", "member": "seed0-epoch003", "u_pp": 0.0042}
+
+"""
+METRICS_EXAMPLE = """pool_studies{state="running"} 2.0
+pool_chosen_total{member="seed0-epoch003"} 41.0
+"""
 
 
 class StudyView(BaseModel):

@@ -16,12 +16,21 @@ from pool.preprocess import PreparedSlice
 from pool.race import RaceRound, SliceRace
 from pool.race_settings import RaceSettings
 from pool.series import PerfusionSeries
-from serve.answer_checks import checked_maps, checked_moments
 from serve.errors import TooFewMembersError
-from serve.fan_out import Shard, Stream, ask_shards
-from serve.members import members_of_shard
+from serve.shards.answer_checks import checked_maps, checked_moments
+from serve.shards.fan_out import Shard, Stream, ask_shards
+from serve.shards.members import members_of_shard
+from serve.shards.outcomes import Outcome, outcome_in_race, outcome_of
+from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+OnAnswer = Callable[[str, str, Outcome], None]
+
+
+def _ignore(*_: object) -> None:
+    """Nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Selector:
         settings: what decides the numbers.
         limits: deadlines and bounds.
         put: puts a slice where all shards can read it and returns the reference; called once a slice.
+        on_failure: called with the number of a shard whenever it fails or dies.
     """
 
     def __init__(
@@ -56,7 +66,9 @@ class Selector:
         settings: AnalysisSettings,
         limits: SelectorLimits,
         put: Callable[[PreparedSlice], Any],
+        on_failure: Callable[[int], None] = _ignore,
     ) -> None:
+        self._on_failure = on_failure
         self._manifest, self._shards, self._settings, self._limits, self._put = manifest, shards, settings, limits, put
         self._in_flight = asyncio.Semaphore(limits.slices_in_flight)
 
@@ -69,7 +81,8 @@ class Selector:
         self,
         series: PerfusionSeries,
         prepared: Sequence[PreparedSlice],
-        on_progress: Callable[[int, int], None] | None = None,
+        on_progress: OnProgress | None = None,
+        on_answer: OnAnswer | None = None,
     ) -> StudyAnalysis:
         """The result of a study: what `pool.analysis.analyse` gives, from many processes.
 
@@ -77,22 +90,23 @@ class Selector:
             series: the study.
             prepared: its prepared slices.
             on_progress: called with (sweeps done, sweeps in total) after every answer; a failure counts as done.
+            on_answer: called with slice, member and what its answer came to, as answers come in.
 
         Raises:
             TooFewMembersError: a slice with answers of fewer than `least_members` members.
         """
+        on_progress, on_answer = on_progress or _ignore, on_answer or _ignore
         if self._settings.race is not None:
-            return await self._race(series, prepared, self._settings.race, on_progress)
+            return await self._race(series, prepared, self._settings.race, on_progress, on_answer)
         n_sweeps = len(prepared) * self._manifest.n_members
         answers: list[dict[str, MemberAnswer]] = [{} for _ in prepared]
 
         def count() -> None:
-            if on_progress is not None:
-                on_progress(sum(map(len, answers)), n_sweeps)
+            on_progress(sum(map(len, answers)), n_sweeps)
 
         async with asyncio.TaskGroup() as slices:
             for item, own in zip(prepared, answers, strict=True):
-                slices.create_task(self._ask_all(item, own, count))
+                slices.create_task(self._ask_all(item, own, count, on_answer))
         for item, own in zip(prepared, answers, strict=True):
             self._refuse_too_few(item, own)
         return await asyncio.to_thread(conclude, series, prepared, answers, self._manifest, self._settings)
@@ -102,7 +116,8 @@ class Selector:
         series: PerfusionSeries,
         prepared: Sequence[PreparedSlice],
         settings: RaceSettings,
-        on_progress: Callable[[int, int], None] | None,
+        on_progress: OnProgress,
+        on_answer: OnAnswer,
     ) -> StudyAnalysis:
         """A race a slice, members of all shards against each other; progress is the share of patch passes."""
         races = [SliceRace(item, self._manifest, self._settings.sweep, settings) for item in prepared]
@@ -113,21 +128,25 @@ class Selector:
             nonlocal most_done
             n_passes, n_expected = race_progress(races)
             most_done = max(most_done, n_sweeps * n_passes // max(n_expected, 1))
-            if on_progress is not None:
-                on_progress(most_done, n_sweeps)
+            on_progress(most_done, n_sweeps)
 
         async with asyncio.TaskGroup() as slices:
             for item, race in zip(prepared, races, strict=True):
-                slices.create_task(self._run_race(item, race, count))
+                slices.create_task(self._run_race(item, race, count, on_answer))
         for item, race in zip(prepared, races, strict=True):
             self._refuse_too_few(item, race.answers())
         return await asyncio.to_thread(conclude_races, series, prepared, races, self._manifest, self._settings)
 
     async def _ask_all(
-        self, prepared: PreparedSlice, answers: dict[str, MemberAnswer], count: Callable[[], None]
+        self,
+        prepared: PreparedSlice,
+        answers: dict[str, MemberAnswer],
+        count: Callable[[], None],
+        on_answer: OnAnswer,
     ) -> None:
         def note(member_id: str, answer: MemberAnswer) -> None:
             answers[member_id] = checked_maps(answer, prepared)
+            on_answer(prepared.name, member_id, outcome_of(answers[member_id]))
             count()
 
         async with self._in_flight:
@@ -138,27 +157,39 @@ class Selector:
                 lambda shard, member_ids: shard.ask(reference, self._settings.sweep, member_ids),
                 note,
                 self._limits.slice_deadline_s,
+                self._on_failure,
             )
 
-    async def _run_race(self, prepared: PreparedSlice, race: SliceRace, count: Callable[[], None]) -> None:
+    async def _run_race(
+        self, prepared: PreparedSlice, race: SliceRace, count: Callable[[], None], on_answer: OnAnswer
+    ) -> None:
         async with self._in_flight:
             reference = await asyncio.to_thread(self._put, prepared)
             while (current := race.next_round()) is not None:
-                await self._run_round(reference, prepared, race, current, count)
+                await self._run_round(reference, prepared, race, current, count, on_answer)
 
     async def _run_round(
-        self, reference: Any, prepared: PreparedSlice, race: SliceRace, current: RaceRound, count: Callable[[], None]
+        self,
+        reference: Any,
+        prepared: PreparedSlice,
+        race: SliceRace,
+        current: RaceRound,
+        count: Callable[[], None],
+        on_answer: OnAnswer,
     ) -> None:
         def ask(shard: Shard, member_ids: tuple[str, ...]) -> Stream:
             starts = {member_id: race.start_of(member_id) for member_id in member_ids}
             return shard.refine(reference, self._settings.sweep, current.n_patches, starts)
 
         def note(member_id: str, answer: Moments | MemberFailure) -> None:
-            race.note(member_id, checked_moments(answer, prepared, self._settings.sweep, current.n_patches))
+            checked = checked_moments(answer, prepared, self._settings.sweep, current.n_patches)
+            race.note(member_id, checked)
+            on_answer(prepared.name, member_id, outcome_in_race(race, member_id, current.n_patches, checked))
             count()
 
         deadline_s = self._limits.slice_deadline_s
-        await ask_shards(self._shards, self._dealt(current.member_ids), ask, note, deadline_s)
+        wanted = self._dealt(current.member_ids)
+        await ask_shards(self._shards, wanted, ask, note, deadline_s, self._on_failure)
 
     def _dealt(self, member_ids: Collection[str] | None = None) -> list[list[str]]:
         """Members by the shard that holds them: all, or those given."""
@@ -187,6 +218,6 @@ class Selector:
         except TimeoutError:
             return f"shard {k} does not answer"
         except Exception as error:
-            _log.warning("shard %d is not ready: %s", k, type(error).__name__)
+            _log.warning("shard %d is not ready: %s", k, in_short(error))
             return f"shard {k} is not there"
         return "" if found == expected else f"shard {k} holds other members than the manifest deals to it"

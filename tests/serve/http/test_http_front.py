@@ -15,13 +15,13 @@ from fastapi.testclient import TestClient
 from pool.manifest import PoolManifest
 from pool.output import RESULT_NAMES
 from pool.preprocess import PreprocessSettings
-from serve.front import Front
-from serve.ingress import create_app
+from serve.http.front import Front
+from serve.http.ingress import create_app
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from tests.pool.dicom import dicom_samples
 from tests.samples import bolus_frames, bolus_series, tiny_pool, write_npz
-from tests.serve.fakes import FakeShard, manifest_of, maps_of, selector_of
+from tests.serve.fakes import FakeShard, PlainReader, manifest_of, maps_of, selector_of
 
 
 class FakeRunner:
@@ -45,6 +45,11 @@ class FakeRunner:
             await asyncio.Event().wait()
         return self.complaints
 
+    async def metrics(self) -> str:
+        if self.deaf:
+            raise ConnectionError
+        return "of_the_selector 1.0\n"
+
 
 class Service:
     """A front without a network, and the runner behind it."""
@@ -53,19 +58,20 @@ class Service:
         self.folder = folder
         self.settings = ServiceSettings(pool_dir=folder / "pool", studies_dir=folder / "studies", **settings)
         self.runner = FakeRunner()
-        self.front = Front(self.settings, manifest_of(2), self.runner)
-        self.http = TestClient(create_app(self.front), raise_server_exceptions=False)
+        self.front = Front(self.settings, manifest_of(2), self.runner, PlainReader())
+        self.http = TestClient(create_app(self.front), "http://127.0.0.1", raise_server_exceptions=False)
 
     def work(self) -> None:
         """Take every accepted study to its end."""
         selector = selector_of([FakeShard(lambda member_id: maps_of(member_id, 128))], 2)
-        runner = StudyRunner(self.front.store, selector, PreprocessSettings(), 1)
+        runner = StudyRunner(self.front.store, selector, PlainReader(), PreprocessSettings(), self.front.basis, 1)
         for record in self.front.store.unfinished():
             asyncio.run(runner.run(record))
 
     def kept(self) -> list[str]:
-        """Everything in the study store but its folder for uploads."""
-        return [path.name for path in (self.folder / "studies").rglob("*") if path.name != ".incoming"]
+        """Everything in the study store but the folders that every store has."""
+        own = {".incoming", ".known", ".pools", ".lock"}
+        return [path.name for path in (self.folder / "studies").rglob("*") if path.name not in own]
 
 
 @pytest.fixture
@@ -283,7 +289,11 @@ def test_health_and_readiness(tmp_path: Path) -> None:
 def test_the_pool_says_which_shard_holds_whom(tmp_path: Path) -> None:
     manifest: PoolManifest = tiny_pool(tmp_path / "pool")
     settings = ServiceSettings(pool_dir=tmp_path / "pool", studies_dir=tmp_path / "studies")
-    body = TestClient(create_app(Front(settings, manifest, FakeRunner()))).get("/v1/pool").json()
+    body = (
+        TestClient(create_app(Front(settings, manifest, FakeRunner(), PlainReader())), "http://127.0.0.1")
+        .get("/v1/pool")
+        .json()
+    )
     assert (body["name"], body["sha256"], body["rule"]) == ("tiny", manifest.sha256(), "min-u_pp")
     assert [(member["id"], member["shard"]) for member in body["members"]] == [
         ("s0-e01", 0),

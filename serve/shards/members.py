@@ -22,6 +22,7 @@ from pool.member import Member, Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings
+from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class ShardWorker:
         n_patches: int,
         starts: Mapping[str, Moments | None],
     ) -> AsyncGenerator[tuple[str, Moments | MemberFailure], None]:
-        """As `analyse`, for one round of a race: see `serve.fan_out.Shard.refine`.
+        """As `analyse`, for one round of a race: see `serve.shards.fan_out.Shard.refine`.
 
         Args:
             prepared: the slice.
@@ -168,7 +169,7 @@ class ShardWorker:
         except PoolError as error:
             return MemberFailure(str(error))
         except Exception as error:
-            _log.exception("member %s failed", member_id)
-            return MemberFailure(f"raised {type(error).__name__}")  # its text may hold anything
+            _log.error("member %s failed: %s", member_id, in_short(error))
+            return MemberFailure(f"raised {type(error).__name__}")
         finally:
             self._last_sign_s = None

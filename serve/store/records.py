@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serve.durable import replace_file
 from serve.errors import UnknownStudyError
+from serve.store.basis import Basis
 
 
 class StudyState(StrEnum):
@@ -45,6 +46,24 @@ class StudyRecord:
     """Why it failed; empty otherwise."""
     results: tuple[str, ...] = ()
     """Names of its result files, once done."""
+    content_sha256: str = ""
+    """Hash of the uploaded bytes; never shown to anybody."""
+    pool_sha256: str = ""
+    """Pool it is analysed with."""
+    settings_sha256: str = ""
+    """Settings it is analysed with."""
+    n_absent: int = 0
+    """Sweeps without an answer, once done: more than 0 only where `least_members` allows it."""
+
+    @property
+    def basis(self) -> Basis:
+        """Pool and settings."""
+        return Basis(self.pool_sha256, self.settings_sha256)
+
+    @property
+    def answers_again(self) -> bool:
+        """Whether it stands for the same bytes sent again: neither failed nor cancelled, and no member was absent."""
+        return self.state not in (StudyState.FAILED, StudyState.CANCELLED) and not self.n_absent
 
 
 def read_record(folder: Path) -> StudyRecord:

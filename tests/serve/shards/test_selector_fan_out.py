@@ -12,9 +12,9 @@ from pool.analysis import MemberAnswer, MemberFailure, StudyAnalysis, conclude
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
-from serve.fan_out import ShardFailedError
-from serve.members import members_of_shard
-from serve.selector import Selector
+from serve.shards.fan_out import ShardFailedError
+from serve.shards.members import members_of_shard
+from serve.shards.selector import Selector
 from tests.serve.fakes import (
     SETTINGS,
     FakeShard,
@@ -114,9 +114,13 @@ def test_a_shard_that_ends_early_counts_as_failed() -> None:
     class Early(FakeShard):
         async def ask(self, reference, settings, member_ids):  # type: ignore[no-untyped-def,override]
             self.calls.append((reference, member_ids))
-            yield member_ids[0], maps_of(member_ids[0])
+            for member_id in member_ids:
+                if member_id != "m2":
+                    yield member_id, maps_of(member_id)
 
-    analysis = analyse(selector_of([Early()], 3, least_members=2))
+    shard = Early()
+    analysis = analyse(selector_of([shard], 3, least_members=2))
+    assert [ids for _, ids in shard.calls] == [("m0", "m1", "m2"), ("m2",), ("m2",)][: len(shard.calls)]
     assert reasons(analysis) == {"m0": "", "m1": "", "m2": "the shard ended without an answer"}
 
 

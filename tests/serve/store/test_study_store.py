@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from serve.errors import ResultNotReadyError, UnknownStudyError
-from serve.records import StudyRecord, StudyState
-from serve.studies import StudyStore
+from serve.store.records import StudyRecord, StudyState
+from serve.store.studies import StudyStore
+from tests.serve.fakes import BASIS
 
 
 def accept(store: StudyStore, content: bytes = b"pixels", name: str = "scan.npz") -> StudyRecord:
     with store.receive() as upload:
         upload.add(io.BytesIO(content), name)
-        return upload.commit(n_sweeps=6)
+        return upload.commit(n_sweeps=6, basis=BASIS)
 
 
 def finish(store: StudyStore, study_id: str) -> StudyRecord:
-    store.start(study_id)
+    store.start(study_id, BASIS)
     results = store.results_dir(study_id)
     results.mkdir()
     (results / "result.json").write_text("{}")
@@ -38,12 +40,12 @@ def test_a_study_survives_reopening(tmp_path: Path) -> None:
 def test_a_running_study_is_taken_up_again_and_a_finished_one_is_not(tmp_path: Path) -> None:
     store = StudyStore(tmp_path)
     running, done, failed = accept(store), accept(store), accept(store)
-    store.start(running.id)
+    store.start(running.id, BASIS)
     finish(store, done.id)
     store.fail(failed.id, "a reason")
     again = StudyStore(tmp_path)
     assert [record.id for record in again.unfinished()] == [running.id]
-    assert again.start(running.id).n_attempts == 2
+    assert again.start(running.id, BASIS).n_attempts == 2
     assert again.get(failed.id).reason == "a reason"
 
 
@@ -65,7 +67,14 @@ def test_an_id_that_is_none_is_unknown(tmp_path: Path, hostile: str) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "study.json").write_text("{}")
     store = StudyStore(tmp_path / "store")
-    for ask in (store.get, store.start, store.cancel, store.remove, store.upload_files, store.results_dir):
+    for ask in (
+        store.get,
+        partial(store.start, basis=BASIS),
+        store.cancel,
+        store.remove,
+        store.upload_files,
+        store.results_dir,
+    ):
         with pytest.raises(UnknownStudyError, match="no study of this id"):
             ask(hostile)
     assert store.records() == []
@@ -122,11 +131,16 @@ def test_a_half_written_result_of_an_earlier_attempt_is_cleared(tmp_path: Path) 
 def test_a_cancelled_study_stays_cancelled(tmp_path: Path) -> None:
     store = StudyStore(tmp_path)
     study_id = accept(store).id
-    store.start(study_id)
+    store.start(study_id, BASIS)
     store.note_progress(study_id, 4)
     assert store.get(study_id).n_sweeps_done == 4
     assert store.cancel(study_id).state is StudyState.CANCELLED
-    for late in (store.finish(study_id), store.fail(study_id, "too late"), store.start(study_id), store.get(study_id)):
+    for late in (
+        store.finish(study_id),
+        store.fail(study_id, "too late"),
+        store.start(study_id, BASIS),
+        store.get(study_id),
+    ):
         assert (late.state, late.reason, late.n_sweeps_done) == (StudyState.CANCELLED, "", 4)
 
 
@@ -137,4 +151,4 @@ def test_removing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnknownStudyError):
         store.get(study_id)
     store.note_progress(study_id, 3)  # a late word of its sweeps does not bring it back
-    assert [path.name for path in tmp_path.rglob("*")] == [".incoming"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".incoming", ".known", ".pools"]

@@ -15,8 +15,8 @@ from pool.moments import Moments
 from pool.race import SliceRace
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import SweepSettings
-from serve.fan_out import ShardFailedError
-from serve.selector import Selector
+from serve.shards.fan_out import ShardFailedError
+from serve.shards.selector import Selector
 from tests.pool.races import RACE, SWEEP, moments_of, run
 from tests.serve.fakes import SETTINGS, RacingShard, manifest_of, prepared_slices, selector_of, series_of
 

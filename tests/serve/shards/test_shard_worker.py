@@ -19,7 +19,7 @@ from pool.member import Member, Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice, prepare
 from pool.sweep import MemberMaps, SweepSettings
-from serve.members import ShardWorker
+from serve.shards.members import ShardWorker
 from tests.samples import bolus_series, tiny_pool
 
 COARSE, FINE = SweepSettings(stride_px=16), SweepSettings(stride_px=8)

@@ -1,0 +1,219 @@
+"""`make chaos`: parts of the service are killed at random moments; no accepted study may be lost, changed or doubled.
+
+Two Ray nodes on this machine, a pool of tiny networks in two shards, clients that send small studies and fetch the
+results. Meanwhile a shard, the selector, the front, the HTTP proxy, Serve's controller or the whole second node dies by
+SIGKILL, in an order and at moments that a seed decides, and when most studies are done everything dies at once and is
+started again. In the end every study must have the bytes of `pool.analysis`.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.trials.clients import Clients, Fate
+from deploy.trials.nodes import TwoNodes, free_ports
+from deploy.trials.processes import CONTROLLER, PROXY, REPLICA, kill, kill_tree
+from deploy.trials.studies import reference, write_small_study, write_tiny_pool
+from pool.member import Pool
+from serve.settings import ServiceSettings
+from serve.store.records import StudyState
+from serve.store.studies import StudyStore
+
+N_MEMBERS = 4
+WANTED = ("result.json", "maps.npz")
+NODE, EVERYTHING = "second node", "everything"
+TARGETS = {
+    "shard": f"{REPLICA}perfusion-pool:shard-",
+    "selector": f"{REPLICA}perfusion-pool:selector",
+    "front": f"{REPLICA}perfusion-pool:front",
+    "proxy": PROXY,
+    "controller": CONTROLLER,
+}
+"""What is killed, by the title of its processes."""
+ALL_AT_ONCE_AFTER = 0.6
+"""Share of the studies that are done when everything is killed."""
+
+CALM_SHARE = 0.6
+"""Share of the kills that wait until the service has recovered; the others may hit it while it does."""
+
+console = Console()
+
+
+class ServiceUnderTest:
+    """`python -m serve run` on two nodes, as an operator would start it.
+
+    Args:
+        folder: for everything.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = ServiceSettings(
+            pool_dir=folder / "pool",
+            studies_dir=folder / "studies",
+            n_shards=2,
+            cpus_per_shard=0.5,
+            stride_px=16,
+            studies_at_once=3,
+            port=free_ports(1)[0],
+        )
+        self.url = f"http://127.0.0.1:{self.settings.port}"
+        self.nodes = TwoNodes()
+        self._log = folder / "serve.log"
+        self._driver: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Both nodes, and the service on them; returns when it is ready."""
+        self.nodes.start()
+        given = self.settings.model_dump(exclude_defaults=True, exclude={"host"})
+        environment = self.nodes.environment | {f"POOL_SERVE_{key.upper()}": str(value) for key, value in given.items()}
+        command = [sys.executable, "-m", "serve", "run", "--pool", str(self.settings.pool_dir)]
+        with self._log.open("ab") as log:
+            self._driver = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        self.wait_until_ready()
+
+    def wait_until_ready(self, deadline_s: float = 600.0) -> None:
+        """Until every part of it answers.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        end_s = time.monotonic() + deadline_s
+        while time.monotonic() < end_s:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            if self._driver is not None and self._driver.poll() is not None:
+                raise TimeoutError(f"the service ended: {self._log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        raise TimeoutError("the service did not become ready")
+
+    def lose(self, target: str, rng: random.Random) -> bool:
+        """Kill it; False where there was nothing to kill at that moment."""
+        if target == EVERYTHING:
+            self.stop()
+            self.start()
+        elif target == NODE:
+            self.nodes.lose_second()
+            time.sleep(rng.uniform(0, 3))
+            self.nodes.start_second()
+        else:
+            victims = [pid for pid, title in self.nodes.processes().items() if title.startswith(TARGETS[target])]
+            return bool(victims) and kill(rng.choice(sorted(victims)))
+        return True
+
+    def stop(self) -> None:
+        """Kill all of it at once."""
+        if self._driver is not None:
+            kill_tree(self._driver.pid)
+            self._driver.wait()
+            self._driver = None
+        self.nodes.lose_all()
+
+
+def kill_at_random(service: ServiceUnderTest, clients: Clients, rng: random.Random, pause_s: float) -> Counter[str]:
+    """Kill one part after the other until the clients are done, and once everything; returns how often what died."""
+    killed: Counter[str] = Counter()
+    order: list[str] = []
+    n_before_all = ALL_AT_ONCE_AFTER * len(clients.fates)
+    while clients.is_working:
+        if rng.random() < CALM_SHARE:
+            service.wait_until_ready()
+        time.sleep(rng.uniform(0.1, 1.0) * pause_s)
+        if not killed[EVERYTHING] and clients.n_done >= n_before_all:
+            target = EVERYTHING
+        else:
+            order = order or rng.sample([*TARGETS, NODE], len(TARGETS) + 1)
+            target = order.pop()
+        if clients.is_working and service.lose(target, rng):
+            killed[target] += 1
+            console.print(f"{clients.n_done:4d} of {len(clients.fates)} done; killed: {target}", highlight=False)
+    return killed
+
+
+def judge(fates: Sequence[Fate], expected: Sequence[dict[str, bytes]], store: StudyStore) -> dict[str, int]:
+    """How many accepted studies were lost, answered differently, or done more than once."""
+    accepted = [(fate, answer) for fate, answer in zip(fates, expected, strict=True) if fate.id]
+    ids = {fate.id for fate, _ in accepted}
+    again = [record.id for record in store.records() if record.id not in ids]
+    for study_id in ids:
+        kinds = [event.kind for event in store.events(study_id)]
+        again += [study_id] * (kinds.count("done") - 1)
+        again += [study_id] * ("done" in kinds and "started" in kinds[kinds.index("done") :])
+    return {
+        "sent": len(fates),
+        "accepted": len(accepted),
+        "done": sum(fate.state == StudyState.DONE for fate, _ in accepted),
+        "lost": len(fates) - sum(bool(fate.answer) for fate, _ in accepted),
+        "different": sum(bool(fate.answer) and fate.answer != answer for fate, answer in accepted),
+        "duplicated": len(again),
+    }
+
+
+def main(
+    studies: Annotated[int, typer.Option(help="How many small studies are sent.")] = 120,
+    clients: Annotated[int, typer.Option(help="Clients at once.")] = 8,
+    seed: Annotated[int, typer.Option(help="Decides what is killed when.")] = 1,
+    pause: Annotated[float, typer.Option(help="Longest pause between two kills [s].")] = 8.0,
+    deadline: Annotated[float, typer.Option(help="When to give up [s].")] = 1800.0,
+) -> None:
+    """Kill and judge; exit code 1 unless lost, different and duplicated are all 0."""
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    started_s = time.monotonic()
+    try:
+        counts, killed = run(folder, studies, clients, seed, pause, deadline)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    table = Table("sent", "accepted", "done", "lost", "different", "duplicated", title=f"seed {seed}")
+    table.add_row(*(str(counts[name]) for name in ("sent", "accepted", "done", "lost", "different", "duplicated")))
+    console.print(table)
+    console.print(f"killed: {', '.join(f'{name} {n} x' for name, n in killed.items())}", highlight=False)
+    console.print(f"took {time.monotonic() - started_s:.0f} s", highlight=False)
+    if any(counts[name] for name in ("lost", "different", "duplicated")) or not killed[EVERYTHING]:
+        raise typer.Exit(1)
+
+
+def run(
+    folder: Path, n_studies: int, n_clients: int, seed: int, pause_s: float, deadline_s: float
+) -> tuple[dict[str, int], Counter[str]]:
+    """The trial in a folder of its own: what became of the studies, and what was killed how often."""
+    torch.set_num_threads(1)
+    write_tiny_pool(folder / "pool", N_MEMBERS)
+    (folder / "sent").mkdir()
+    paths = [write_small_study(folder / "sent" / f"{i:04d}.npz", 1000 * seed + i) for i in range(n_studies)]
+    service = ServiceUnderTest(folder)
+    pool = Pool.load(folder / "pool")
+    expected = [reference(path, pool, service.settings.analysis) for path in paths]
+    console.print(f"{n_studies} studies, references computed; starting two nodes", highlight=False)
+    try:
+        service.start()
+        clients = Clients(service.url, paths, n_clients, WANTED, deadline_s)
+        clients.start()
+        killed = kill_at_random(service, clients, random.Random(seed), pause_s)
+        clients.join()
+    finally:
+        service.stop()
+    for fate in clients.fates:
+        if fate.trouble:
+            console.print(f"{fate.study.name} {fate.id}: {fate.trouble}", highlight=False, markup=False)
+    return judge(clients.fates, expected, StudyStore(folder / "studies")), killed
+
+
+if __name__ == "__main__":
+    typer.run(main)

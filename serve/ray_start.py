@@ -1,0 +1,46 @@
+"""Ray for a service on this machine: its own, on loopback and behind a token, or the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+
+def connect() -> None:
+    """Connect this process to Ray; where RAY_ADDRESS names no cluster, start one of this process's own.
+
+    Ray's ports run code for whoever reaches them. They listen on loopback, without a dashboard and its job server, and
+    want a token, because a machine may have other users: RAY_AUTH_MODE is `token` unless it is set.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # without it Ray listens on every interface
+    if os.environ["RAY_AUTH_MODE"] == "token":
+        _ensure_token()
+
+    import ray  # after its environment is set
+
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        return
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1")
+
+
+def _ensure_token() -> None:
+    """A token where Ray's tools look for it, readable by its owner alone; Ray would write it for everybody to read."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        path.chmod(0o600)
+    except OSError:  # no home that can be written, as in some containers
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -1,0 +1,8 @@
+"""Members in many processes, and one answer from them.
+
+members        a shard: some members of the pool, ready to work
+fan_out        asks all shards at once; what does not come is a failure with its reason
+answer_checks  a wrong answer is a failure of its member
+selector       fan-out and reduce
+handles        the seam to Ray Serve's handles
+"""
