@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from pool import __version__
-from pool.answers import MemberAnswer, MemberFailure, native_mask, score_members
+from pool.answers import MemberAnswer, MemberFailure, RacedOut, native_mask, score_members
 from pool.contours import MyocardialContours, outline
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
@@ -84,6 +84,8 @@ class SliceAnalysis:
     """Endo- and epicardial contour, native pixels, traced on the prepared grid; None where there is no mask."""
     member_masks: Mapping[str, Mask]
     """Every member's mask, by id; members that failed are absent."""
+    member_maps: Mapping[str, MemberMaps | RacedOut]
+    """Every member's maps on the prepared grid, by id; members that failed are absent."""
     race: RaceRecord | None = None
     """What the race did; None under every other rule."""
 
@@ -223,18 +225,15 @@ def _conclude_slice(
     prepared: PreparedSlice, answers: Mapping[str, MemberAnswer], manifest: PoolManifest, settings: AnalysisSettings
 ) -> SliceAnalysis:
     way_back = prepared.way_back
-    member_masks = {
-        member_id: native_mask(answer, way_back)
-        for member_id, answer in sorted(answers.items())
-        if not isinstance(answer, MemberFailure)
-    }
+    maps = {key: answer for key, answer in sorted(answers.items()) if not isinstance(answer, MemberFailure)}
+    member_masks = {member_id: native_mask(answer, way_back) for member_id, answer in maps.items()}
     scores = score_members(answers, manifest, settings.sweep.grid(way_back.image_px).n_patches, member_masks)
     selection = select(scores, settings.rule)
     chosen = answers[selection.chosen] if selection.chosen is not None else None
     if not isinstance(chosen, MemberMaps):
         nothing = np.full(way_back.native_shape, np.nan, dtype=np.float32)
         mask = np.zeros(way_back.native_shape, dtype=bool)
-        return SliceAnalysis(prepared.name, prepared, selection, mask, nothing, nothing, None, member_masks)
+        return SliceAnalysis(prepared.name, prepared, selection, mask, nothing, nothing, None, member_masks, maps)
     return SliceAnalysis(
         name=prepared.name,
         prepared=prepared,
@@ -244,4 +243,5 @@ def _conclude_slice(
         uncertainty=way_back.to_native(chosen.uncertainty),
         contours=outline(chosen.probability[MYOCARDIUM], way_back),
         member_masks=member_masks,
+        member_maps=maps,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pool.errors import OutputError
 
-RESULT_NAMES = ("result.json", "maps.npz", "members.npz", "overlay.png", "segmentation.dcm", "umap.dcm")
+RESULT_NAMES = ("result.json", "maps.npz", "members.npz", "overlay.png", "members.png", "segmentation.dcm", "umap.dcm")
 """Every file that a result may hold."""
 
 

@@ -1,4 +1,4 @@
-"""A study's result as files: `result.json`, `maps.npz`, `members.npz`, `overlay.png`, and the DICOM objects.
+"""A study's result as files: `result.json`, `maps.npz`, `members.npz`, two PNGs and the DICOM objects.
 
 Files hold no time stamps: the same study, pool and settings give the same bytes.
 """
@@ -142,12 +142,14 @@ def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | No
     Raises:
         OutputError: `out_dir` is a file, holds other files, or cannot be written.
     """
+    from pool.figures.members import members_png
     from pool.figures.overlay import overlay_png
 
     with whole_folder(Path(out_dir)) as staging:
         (staging / "maps.npz").write_bytes(maps_npz(analysis))
         (staging / "members.npz").write_bytes(members_npz(analysis))
         (staging / "overlay.png").write_bytes(overlay_png(analysis))
+        (staging / "members.png").write_bytes(members_png(analysis))
         if dicom is not None:
             from pool.dicom.objects import write_dicom_objects
 

@@ -1,28 +1,24 @@
-"""`python -m serve run --pool DIR` and `python -m serve send STUDY --url URL --out DIR`."""
+"""`python -m serve run --pool DIR`, `python -m serve send STUDY --url URL --out DIR`, `python -m serve batch DIR`."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from pool.errors import PoolError
 from pool.member import PRETRAINED
 from pool.output import check_writable
 from pool.progress import ProgressBar
+from serve.batch.command import batch
 from serve.client import ServiceClient
+from serve.command_line import refusals_in_words, say
 from serve.local import running_service
 from serve.settings import ServiceSettings
 
-EXIT_REFUSED = 2
-_say = Console()
-_complain = Console(stderr=True)
 app = typer.Typer(help="The perfusion pool as a service. Research use only. Not for diagnosis.", no_args_is_help=True)
 
 
@@ -51,7 +47,7 @@ def run(
         "threads_per_shard": threads,
         "rule": rule,
     }
-    with _refusals_in_words():
+    with refusals_in_words():
         settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
         with ExitStack() as stack:
             with ProgressBar("fetching the pool, starting Ray Serve, loading and verifying"):
@@ -61,10 +57,10 @@ def run(
             for number in (signal.SIGINT, signal.SIGTERM):  # now, because Ray has set its own at its start
                 signal.signal(number, lambda *_: stopped.set())
             if settings.pool_origin:
-                _say.print(f"pool {settings.pool_origin}", highlight=False)
-            _say.print(f"ready at {url}, documented at {url}/docs; Ctrl-C stops it")
+                say.print(f"pool {settings.pool_origin}", highlight=False)
+            say.print(f"ready at {url}, documented at {url}/docs; Ctrl-C stops it")
             stopped.wait()
-            _say.print("stopping; unfinished studies are taken up again at the next start")
+            say.print("stopping; unfinished studies are taken up again at the next start")
 
 
 @app.command()
@@ -74,24 +70,17 @@ def send(
     url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:8000",
 ) -> None:
     """Send a study to a service, wait for it and fetch its results."""
-    with _refusals_in_words():
+    with refusals_in_words():
         check_writable(out)
         with ServiceClient(url) as client:
             sent = client.send(study)
             with ProgressBar("member sweeps") as bar:
                 client.wait(sent.id, lambda view: bar(view.n_sweeps_done, view.n_sweeps))
             files = client.fetch(sent.id, out)
-    _say.print(f"wrote {', '.join(path.name for path in files)} to {out}")
+    say.print(f"wrote {', '.join(path.name for path in files)} to {out}")
 
 
-@contextmanager
-def _refusals_in_words() -> Iterator[None]:
-    """An error of ours is one sentence and exit code 2, never a traceback."""
-    try:
-        yield
-    except PoolError as error:
-        _complain.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(EXIT_REFUSED) from error
+app.command()(batch)
 
 
 if __name__ == "__main__":

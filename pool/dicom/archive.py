@@ -120,7 +120,7 @@ def _write_members(archive: Path, folder: Path) -> None:
             base_name = _checked_base_name(archive, info)
             if _is_system_file(Path(base_name)) or "__MACOSX" in info.filename:
                 continue
-            target = folder / _numbered(number, base_name)
+            target = folder / numbered_name(number, base_name)
             target.parent.mkdir(exist_ok=True)
             with opened.open(info) as source, target.open("wb") as sink:
                 while chunk := source.read(_CHUNK):
@@ -136,7 +136,8 @@ def _write_members(archive: Path, folder: Path) -> None:
         )
 
 
-def _numbered(number: int, base_name: str) -> Path:
+def numbered_name(number: int, base_name: str) -> Path:
+    """A name that keeps nothing of another but what the reader knows side files and images by."""
     if base_name.upper() in SIDE_NAMES:
         return Path(f"{number:05d}") / base_name.upper()
     suffix = PurePosixPath(base_name).suffix.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,7 @@ def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
     Members that left a race follow, hollow and with the number of patches of their estimate: theirs is another
     quantity.
     """
-    scores = sorted(item.selection.scores, key=_order)
+    scores = in_order(item.selection.scores)
     n_shown = min(len(scores), 10)
     shown = scores[:n_shown]
     colours = [EPI_COLOUR if score.member_id == item.selection.chosen else OTHERS_COLOUR for score in shown]
@@ -82,6 +83,11 @@ def draw_scores(item: SliceAnalysis, ax: Axes) -> Axes:
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return ax
+
+
+def in_order(scores: Sequence[MemberScore]) -> list[MemberScore]:
+    """Scores as figures show them: swept in full first, least U_pp first, those without any last."""
+    return sorted(scores, key=_order)
 
 
 def _order(score: MemberScore) -> tuple[bool, bool, int, float, str]:

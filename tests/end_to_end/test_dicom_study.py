@@ -11,10 +11,14 @@ import numpy as np
 import pydicom
 import pytest
 
+from pool.analysis import AnalysisSettings
+from pool.manifest import PoolManifest
 from pool.output import RESULT_NAMES
 from pool.phantom.dicom_files import write_dicom_study
 from pool.phantom.presets import get_preset
 from pool.phantom.study import PhantomStudy, make_study
+from serve.batch.settings import BatchSettings
+from serve.batch.worker import StudyWorker
 from serve.client import ServiceClient
 from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
@@ -56,6 +60,17 @@ def test_the_service_gives_the_same_files_byte_for_byte(local_ray: None, folder:
         client.fetch(sent.id, folder / "answer")
     for name in RESULT_NAMES:
         assert (folder / "answer" / name).read_bytes() == (folder / "out" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("sent", ["study", "study.zip"])
+def test_a_worker_of_a_cohort_gives_the_same_files_byte_for_byte(folder: Path, sent: str) -> None:
+    manifest = PoolManifest.load(folder / "pool")
+    settings = BatchSettings.of(folder / f"cohort-{sent}", folder / "pool", manifest, AnalysisSettings())
+    settings.claim_folder()
+    settings.studies_dir.mkdir()
+    StudyWorker(settings, "run").work_on("s-1", folder / sent)
+    for name in RESULT_NAMES:
+        assert (settings.studies_dir / "s-1" / name).read_bytes() == (folder / "out" / name).read_bytes(), name
 
 
 def test_dicom_objects_hold_the_maps_on_the_right_slices(folder: Path, phantom: PhantomStudy) -> None:

@@ -42,7 +42,7 @@ def test_result_json_says_what_was_believed_and_from_what(analysis: StudyAnalysi
 
 def test_files_are_written_whole_and_always_the_same(analysis: StudyAnalysis, tmp_path: Path) -> None:
     first, second = (write_results(analysis, tmp_path / name) for name in ("one", "two"))
-    assert [path.name for path in first] == ["maps.npz", "members.npz", "overlay.png", "result.json"]
+    assert [path.name for path in first] == ["maps.npz", "members.npz", "members.png", "overlay.png", "result.json"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
     with np.load(tmp_path / "one" / "maps.npz") as maps:

@@ -59,7 +59,7 @@ def test_send_wait_fetch(client: ServiceClient, service: Service, study: Path, t
     client.wait(sent.id, seen.append, deadline_s=30)
     assert [(view.state, view.n_sweeps_done, view.n_sweeps) for view in seen] == [("received", 0, 2), ("done", 2, 2)]
     files = client.fetch(sent.id, tmp_path / "out")
-    assert [path.name for path in files] == ["maps.npz", "members.npz", "overlay.png", "result.json"]
+    assert [path.name for path in files] == ["maps.npz", "members.npz", "members.png", "overlay.png", "result.json"]
     for path in files:
         assert path.read_bytes() == (service.front.store.results_dir(sent.id) / path.name).read_bytes()
     client.fetch(sent.id, tmp_path / "out")  # an earlier result is replaced
@@ -136,7 +136,7 @@ def test_the_send_command(service: Service, study: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(command_line, "ServiceClient", lambda url: ServiceClient(url, ToService(service)))
     done = CliRunner().invoke(command_line.app, ["send", str(study), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    assert "wrote maps.npz, members.npz, overlay.png, result.json" in done.output.replace("\n", "")
+    assert "wrote maps.npz, members.npz, members.png, overlay.png, result.json" in done.output.replace("\n", "")
     assert (tmp_path / "out" / "result.json").is_file()
     study.write_bytes(b"")
     refused = CliRunner().invoke(command_line.app, ["send", str(study), "--out", str(tmp_path / "other")])

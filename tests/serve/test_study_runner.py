@@ -68,7 +68,7 @@ def test_studies_of_an_earlier_life_are_taken_up_and_finished(tmp_path: Path, np
     for study_id in ids:
         record = store.get(study_id)
         assert (record.state, record.n_sweeps_done) == (StudyState.DONE, 2)
-        assert record.results == ("maps.npz", "members.npz", "overlay.png", "result.json")
+        assert record.results == ("maps.npz", "members.npz", "members.png", "overlay.png", "result.json")
     assert store.get(ids[1]).n_attempts == 2
 
 

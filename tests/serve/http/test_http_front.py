@@ -231,7 +231,7 @@ def test_a_study_from_upload_to_results(service: Service) -> None:
     service.work()
     done = service.http.get(body["links"]["self"]).json()
     assert (done["state"], done["n_sweeps_done"]) == ("done", 2)
-    assert done["results"] == ["maps.npz", "members.npz", "overlay.png", "result.json"]
+    assert done["results"] == ["maps.npz", "members.npz", "members.png", "overlay.png", "result.json"]
     results = service.front.store.results_dir(body["id"])
     for name in done["results"]:
         answer = service.http.get(done["links"][name])
