@@ -1,7 +1,8 @@
 """Named array types, axes always in the order `slice time row col` or `class row col`.
 
 jaxtyping's types carry their shapes and are checked in the test run. Where jaxtyping is not installed (bare GPU
-images) they fall back to the plain array type, so that nothing but the check is lost.
+images) they fall back to the plain array type, so that nothing but the check is lost. Torch is loaded when a type of
+its tensors is asked for: reading a study needs none, and a child process that reads one starts two seconds earlier.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Bool, Float, Float32, Float64
+
+    FramesTensor = Float[torch.Tensor, "time row col"]
+    PatchBatch = Float[torch.Tensor, "patch time patch_row patch_col"]
+    LogitsBatch = Float[torch.Tensor, "patch class patch_row patch_col"]
 else:
     try:
         from jaxtyping import Bool, Float, Float32, Float64
@@ -50,9 +55,19 @@ Sums = Float64[np.ndarray, "row col"]
 Probability = Float32[np.ndarray, "class row col"]
 """Mean softmax probability; classes: background, myocardium, blood pool."""
 
-FramesTensor = Float[torch.Tensor, "time row col"]
-PatchBatch = Float[torch.Tensor, "patch time patch_row patch_col"]
-LogitsBatch = Float[torch.Tensor, "patch class patch_row patch_col"]
+_TENSOR_AXES = {
+    "FramesTensor": "time row col",
+    "PatchBatch": "patch time patch_row patch_col",
+    "LogitsBatch": "patch class patch_row patch_col",
+}
 
 BACKGROUND, MYOCARDIUM, BLOOD_POOL = 0, 1, 2
 CLASS_NAMES = ("background", "myocardium", "blood pool")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TENSOR_AXES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import torch
+
+    return Float[torch.Tensor, _TENSOR_AXES[name]]

@@ -17,6 +17,7 @@ from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DA, TM
 
 from pool.dicom.read import DicomStudy
+from pool.dicom.sources import identity_dataset
 from pool.errors import OutputError, PoolError
 
 RESEARCH_ONLY = "research use only, not for diagnosis"
@@ -26,13 +27,6 @@ REFERENCE_FRAME = 0
 """Frame of each slice that an object refers to frame by frame; the other frames are named as further sources."""
 _SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 _UNKNOWN_DATE, _UNKNOWN_TIME = "19000101", "000000"
-_COPIED_TAGS = (
-    *("SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientAge"),
-    *("PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID"),
-    *("StudyID", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber", "ReferringPhysicianName"),
-    *("PositionReferenceIndicator", "FrameOfReferenceUID", "SeriesInstanceUID"),
-    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
-)
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Origin:
 
 def derived_uid(study: DicomStudy, origin: Origin, role: str) -> str:
     """A UID that depends on the source study, the origin and the role alone (name-based UUID, PS3.5 B.2)."""
-    source = study.headers[0][REFERENCE_FRAME].StudyInstanceUID
+    source = study.identity.get("StudyInstanceUID", "")
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{source}/{origin.identity}/{role}').int}"
 
 
@@ -81,7 +75,7 @@ def common_arguments(
     Dates and times are the source study's, not today's, so that the same input gives the same bytes; a study without
     a date gets 1900-01-01.
     """
-    source = _carrier(study)
+    source = carrier(study)
     date, time = source.get("StudyDate") or _UNKNOWN_DATE, source.get("StudyTime") or _UNKNOWN_TIME
     geometry = study.series.geometry
     spacing_mm = study.series.pixel_spacing_mm
@@ -95,7 +89,7 @@ def common_arguments(
         "plane_orientation": hd.PlaneOrientationSequence(
             hd.CoordinateSystemNames.PATIENT, image_orientation=geometry[0].orientation
         ),
-        "pixel_measures": hd.PixelMeasuresSequence(pixel_spacing=spacing_mm, slice_thickness=_thickness_mm(study)),
+        "pixel_measures": hd.PixelMeasuresSequence(pixel_spacing=spacing_mm, slice_thickness=study.thickness_mm),
         "series_instance_uid": derived_uid(study, origin, f"{role}/series"),
         "series_number": series_number,
         "sop_instance_uid": derived_uid(study, origin, f"{role}/instance"),
@@ -121,23 +115,18 @@ def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivati
     for item in made.PerFrameFunctionalGroupsSequence:
         placed = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
         s = int(np.linalg.norm(positions - placed, axis=1).argmin())
-        source = _reference(study.headers[s][REFERENCE_FRAME], study.frame_numbers[s][REFERENCE_FRAME])
+        source = study.sources[s][REFERENCE_FRAME].reference(with_frame=True)
         source.SpatialLocationsPreserved = "YES"
-        source.PurposeOfReferenceCodeSequence = [_coded(_SOURCE_IMAGE)]
+        source.PurposeOfReferenceCodeSequence = [coded(_SOURCE_IMAGE)]
         derived = Dataset()
-        derived.DerivationCodeSequence, derived.SourceImageSequence = [_coded(derivation)], [source]
+        derived.DerivationCodeSequence, derived.SourceImageSequence = [coded(derivation)], [source]
         item.DerivationImageSequence = [derived]
-    by_series: dict[str, dict[str, Dataset]] = {}
-    for headers in study.headers:
-        for header in headers:
-            instances = by_series.setdefault(str(header.SeriesInstanceUID), {})
-            instances.setdefault(str(header.SOPInstanceUID), header)
-    made.SourceImageSequence = [_reference(h, None) for found in by_series.values() for h in found.values()]
+    made.SourceImageSequence = [r for references in source_files(study).values() for r in references]
     made.ReferencedSeriesSequence = []
-    for series_uid, found in by_series.items():
+    for series_uid, references in source_files(study).items():
         series = Dataset()
         series.SeriesInstanceUID = series_uid
-        series.ReferencedInstanceSequence = [_reference(header, None) for header in found.values()]
+        series.ReferencedInstanceSequence = references
         made.ReferencedSeriesSequence.append(series)
     organization = derived_uid(study, origin, f"{role}/dimensions")
     for holder in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
@@ -164,55 +153,47 @@ def check_maps(name: str, maps: np.ndarray, study: DicomStudy) -> None:
         )
 
 
-def _carrier(study: DicomStudy) -> Dataset:
+def source_files(study: DicomStudy) -> dict[str, list[Dataset]]:
+    """References to every file of the study's frames, each once, by series."""
+    by_series: dict[str, dict[str, Dataset]] = {}
+    for frames in study.sources:
+        for frame in frames:
+            files = by_series.setdefault(frame.series_uid, {})
+            files.setdefault(frame.sop_instance_uid, frame.reference(with_frame=False))
+    return {series_uid: list(files.values()) for series_uid, files in by_series.items()}
+
+
+def coded(code: Code) -> Dataset:
+    """A coded concept as an item of a sequence."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item
+
+
+def carrier(study: DicomStudy) -> Dataset:
     """One image that stands for the study: highdicom wants sources of one series, scanners write one a slice."""
-    header, carrier = study.headers[0][REFERENCE_FRAME], Dataset()
+    made, first = identity_dataset(study.identity), study.sources[0][REFERENCE_FRAME]
     for tag in ("PatientID", "PatientName", "PatientBirthDate", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"):
-        setattr(carrier, tag, None)
-    for tag in _COPIED_TAGS:
-        if tag in header:
-            setattr(carrier, tag, header[tag].value)
+        if not made.get(tag):
+            setattr(made, tag, None)
     for tag, parse in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
         try:
-            parse(carrier[tag].value)
+            parse(made[tag].value)
         except (ValueError, TypeError):
-            setattr(carrier, tag, None)
-    sex = header.get("PatientSex")
-    carrier.PatientSex = sex if sex in ("M", "F", "O") else None
-    if not carrier.get("FrameOfReferenceUID"):
-        carrier.FrameOfReferenceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, str(header.SeriesInstanceUID)).int}"
+            setattr(made, tag, None)
+    made.PatientSex = made.get("PatientSex") if made.get("PatientSex") in ("M", "F", "O") else None
+    made.SeriesInstanceUID = first.series_uid
+    if not made.get("FrameOfReferenceUID"):
+        made.FrameOfReferenceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, first.series_uid).int}"
     geometry = study.series.geometry
     spacing_mm = study.series.pixel_spacing_mm
     assert geometry is not None
     assert spacing_mm is not None
-    carrier.SOPClassUID, carrier.SOPInstanceUID = MRImageStorage, header.SOPInstanceUID
-    carrier.Rows, carrier.Columns = study.series.frames.shape[2:]
-    carrier.ImagePositionPatient, carrier.ImageOrientationPatient = (
+    made.SOPClassUID, made.SOPInstanceUID = MRImageStorage, first.sop_instance_uid
+    made.Rows, made.Columns = study.series.frames.shape[2:]
+    made.ImagePositionPatient, made.ImageOrientationPatient = (
         [float(f"{x:.6f}") for x in values] for values in (geometry[0].position_mm, geometry[0].orientation)
     )
-    carrier.SliceThickness = _thickness_mm(study)
-    carrier.PixelSpacing = [float(f"{x:.6f}") for x in spacing_mm]
-    return carrier
-
-
-def _thickness_mm(study: DicomStudy) -> float | None:
-    header, number = study.headers[0][REFERENCE_FRAME], study.frame_numbers[0][REFERENCE_FRAME]
-    holders = [header]
-    if number is not None:
-        groups = (*header.PerFrameFunctionalGroupsSequence[number - 1 : number], *header.SharedFunctionalGroupsSequence)
-        holders += [group.PixelMeasuresSequence[0] for group in groups if group.get("PixelMeasuresSequence")]
-    return next((float(h.SliceThickness) for h in holders if h.get("SliceThickness")), None)
-
-
-def _reference(header: Dataset, frame_number: int | None) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    if frame_number is not None:
-        reference.ReferencedFrameNumber = frame_number
-    return reference
-
-
-def _coded(code: Code) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item
+    made.SliceThickness = study.thickness_mm
+    made.PixelSpacing = [float(f"{x:.6f}") for x in spacing_mm]
+    return made

@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
+from pool.dicom.sources import SourceFrame
 from pool.dicom.times import CLOCK_KEYS, time_values
 from pool.errors import UnreadableFileError
 
@@ -46,6 +47,8 @@ class FrameRecord:
     """Centre of the first pixel in the patient [mm]."""
     orientation: tuple[float, ...]
     """Direction of a row (rising column), direction of a column (rising row)."""
+    thickness_mm: float | None
+    """Slice thickness [mm]; None where the header does not say."""
     missing_tags: tuple[str, ...]
     """Geometry tags that are absent or have the wrong number of values."""
     impossible_tags: tuple[str, ...]
@@ -62,6 +65,12 @@ class FrameRecord:
     """Instance number, then temporal position or frame number: the order in which the scanner counted."""
     times: dict[str, float]
     """Seconds by name of the time tag, those present."""
+
+    @property
+    def source(self) -> SourceFrame:
+        """What a derived object refers to."""
+        header = self.header
+        return SourceFrame(str(header.SOPClassUID), str(header.SOPInstanceUID), self.series_uid, self.frame_number)
 
     @property
     def clock_s(self) -> float | None:
@@ -135,6 +144,7 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         spacing_mm=spacing,
         position_mm=position,
         orientation=orientation,
+        thickness_mm=_finite(value("SliceThickness", 0.0)) or None,
         missing_tags=tuple(tag for tag, there in zip(GEOMETRY_TAGS, complete, strict=True) if not there),
         impossible_tags=tuple(tag for tag, good in zip(GEOMETRY_TAGS, possible, strict=False) if not good),
         slope=float(value("RescaleSlope", 1.0)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ INFLATED_RATIO, INFLATED_SLACK = 20, 2**24
 """A deflated file may grow to 20 times its size and 16 MiB; MR pixels deflate to a third, a bomb to a thousandth."""
 _INFLATE_STEP = 2**20
 _MARKED_BYTES = 132
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # its messages quote what files hold
 _READ_REMEDY = "Allow reading it, or copy it elsewhere."
 
 
@@ -79,11 +82,13 @@ def refuse_lost_image(path: Path) -> None:
 def reading(name: str) -> Iterator[None]:
     """Turn whatever a DICOM library raises inside the block into an `UnreadableFileError` about the file `name`.
 
-    The library's own message is left out of the text: it may quote a patient's name or dates.
+    The library's own messages and warnings are left out: they may quote a patient's name or dates.
     """
     try:
-        yield
-    except PoolError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (PoolError, MemoryError):
         raise
     except PermissionError as error:
         raise UnreadableFileError(f"file {name}", "must be readable", _in_words(error), _READ_REMEDY) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, FrameRecord, frame_records
 from pool.dicom.geometry import base_to_apex, slice_geometry
 from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, reading, refuse_lost_image
+from pool.dicom.sources import SourceFrame, identity_of
 from pool.dicom.stacks import choose_stack
 from pool.dicom.times import time_axis
 from pool.errors import EmptyStudyError, InconsistentStudyError, UnreadableFileError, UnsupportedFileError
@@ -29,10 +30,12 @@ class DicomStudy:
 
     series: PerfusionSeries
     """Frames, times and geometry; slices from base to apex."""
-    headers: tuple[tuple[Dataset, ...], ...]
-    """`slice time`: the header of the file that holds each frame, without pixels. Holds the patient's identity."""
-    frame_numbers: tuple[tuple[int | None, ...], ...]
-    """`slice time`: number of the frame in its multi-frame file, from 1; None for a single-frame file."""
+    sources: tuple[tuple[SourceFrame, ...], ...]
+    """`slice time`: where each frame came from."""
+    identity: Mapping[str, str]
+    """Patient and study as text by keyword, `sources.IDENTITY_TAGS`: what derived objects inherit. Never logged."""
+    thickness_mm: float | None
+    """Slice thickness [mm]; None where the headers do not say."""
     warnings: tuple[str, ...]
     """Those of `series.remarks` that the user should check, for example an uncertain order of the slices."""
 
@@ -93,8 +96,9 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
     )
     return DicomStudy(
         series,
-        tuple(tuple(record.header for record in records) for records in ordered),
-        tuple(tuple(record.frame_number for record in records) for records in ordered),
+        tuple(tuple(record.source for record in records) for records in ordered),
+        identity_of(ordered[0][0].header),
+        ordered[0][0].thickness_mm,
         tuple(warnings),
     )
 

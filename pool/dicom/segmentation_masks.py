@@ -104,10 +104,10 @@ def _refuse_other_examination(subject: str, header: Dataset, study: StudyInput) 
         raise MaskError(subject, "needs a study that knows its place in the patient", "one without", "Send its DICOM.")
     if study.dicom is None:
         return
-    sources = [frame for frames in study.dicom.headers for frame in frames]
-    same_frame = header.get("FrameOfReferenceUID") in {s.get("FrameOfReferenceUID") or "none" for s in sources}
+    sources = [frame for frames in study.dicom.sources for frame in frames]
+    same_frame = header.get("FrameOfReferenceUID") == (study.dicom.identity.get("FrameOfReferenceUID") or "none")
     referred = {item.get("SeriesInstanceUID") for item in header.get("ReferencedSeriesSequence") or []}
-    if not same_frame and not referred & {s.SeriesInstanceUID for s in sources}:
+    if not same_frame and not referred & {s.series_uid for s in sources}:
         raise MaskError(
             subject,
             "must refer to the series of its study, or share its frame of reference",

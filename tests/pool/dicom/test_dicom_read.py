@@ -62,7 +62,7 @@ def test_enhanced_multi_frame_in_one_file_or_one_a_slice(tmp_path: Path, split: 
     assert_frames_are_right(study)
     assert study.series.remarks == ("frame times from FrameAcquisitionDateTime",)
     np.testing.assert_allclose(study.series.times_s[1, :2], [0.2, 1.0], atol=1e-9)
-    assert study.frame_numbers[1][:3] == ((1, 2, 3) if split else (1, 4, 7))
+    assert tuple(source.frame_number for source in study.sources[1][:3]) == ((1, 2, 3) if split else (1, 4, 7))
 
 
 def test_order_of_files_does_not_matter(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_one_series_a_slice_makes_one_study(tmp_path: Path) -> None:
     ]
     study = read_dicom_study(files)
     assert_frames_are_right(study)
-    assert study.headers[2][0].SeriesInstanceUID == "1.2.9.2"
+    assert study.sources[2][0].series_uid == "1.2.9.2"
 
 
-def test_headers_follow_the_frames_and_carry_no_pixels(tmp_path: Path) -> None:
+def test_sources_follow_the_frames(tmp_path: Path) -> None:
     study = read_dicom_study(samples.write_study(tmp_path))
-    assert study.headers[2][7].SOPInstanceUID == f"{samples.SERIES_UID}.3.8"
-    assert all("PixelData" not in header for headers in study.headers for header in headers)
+    assert study.sources[2][7].sop_instance_uid == f"{samples.SERIES_UID}.3.8"
+    assert study.identity["PatientName"] == "Phantom^Secret"
 
 
 def test_witness_a_bright_pixel_worked_out_by_hand(tmp_path: Path) -> None:

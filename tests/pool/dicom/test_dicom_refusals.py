@@ -272,10 +272,10 @@ def test_transfer_syntax_that_cannot_be_decoded(tmp_path: Path) -> None:
     ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True
-    samples.write(files[0], ds, "1.2.840.10008.1.2.4.57")
+    samples.write(files[0], ds, "1.2.840.10008.1.2.4.100")
     assert refusal(files, UnsupportedFileError) == (
-        f"file {files[0].name}: must be in a transfer syntax that can be decoded here; found JPEG Lossless, "
-        "Non-Hierarchical (Process 14) (1.2.840.10008.1.2.4.57). Export it uncompressed (Explicit VR Little Endian)."
+        f"file {files[0].name}: must be in a transfer syntax that can be decoded here; found MPEG2 Main "
+        "Profile / Main Level (1.2.840.10008.1.2.4.100). Export it uncompressed (Explicit VR Little Endian)."
     )
 
 

@@ -117,26 +117,25 @@ def test_a_slice_without_an_outline_has_no_frame_in_the_map(tmp_path: Path, stud
 
 def assert_clinical_links(made: Dataset, study: DicomStudy, slices: list[int]) -> None:
     """Same patient, study and frame of reference; a new series; the source frame of every frame, and all sources."""
-    source = study.headers[0][0]
     for tag in ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "FrameOfReferenceUID", "StudyDate"):
-        assert made[tag].value == source[tag].value
-    all_series = {h.SeriesInstanceUID for headers in study.headers for h in headers}
+        assert str(made[tag].value) == study.identity[tag]
+    all_series = {source.series_uid for sources in study.sources for source in sources}
     assert made.SeriesInstanceUID not in all_series
     assert "research use only, not for diagnosis" in made.ContentDescription
     assert "research use only, not for diagnosis" in made.SeriesDescription
     for item, s in zip(made.PerFrameFunctionalGroupsSequence, slices, strict=True):
         reference = item.DerivationImageSequence[0].SourceImageSequence[0]
-        assert reference.ReferencedSOPInstanceUID == study.headers[s][0].SOPInstanceUID
-        assert reference.ReferencedSOPClassUID == study.headers[s][0].SOPClassUID
-        assert reference.get("ReferencedFrameNumber") == study.frame_numbers[s][0]
-    all_sources = {h.SOPInstanceUID for headers in study.headers for h in headers}
+        assert reference.ReferencedSOPInstanceUID == study.sources[s][0].sop_instance_uid
+        assert reference.ReferencedSOPClassUID == study.sources[s][0].sop_class_uid
+        assert reference.get("ReferencedFrameNumber") == study.sources[s][0].frame_number
+    all_sources = {source.sop_instance_uid for sources in study.sources for source in sources}
     assert {r.ReferencedSOPInstanceUID for r in made.SourceImageSequence} == all_sources
     listed = {
         (series.SeriesInstanceUID, reference.ReferencedSOPInstanceUID)
         for series in made.ReferencedSeriesSequence
         for reference in series.ReferencedInstanceSequence
     }
-    assert listed == {(h.SeriesInstanceUID, h.SOPInstanceUID) for headers in study.headers for h in headers}
+    assert listed == {(source.series_uid, source.sop_instance_uid) for sources in study.sources for source in sources}
 
 
 def test_same_input_same_bytes_and_other_identity_other_uids(tmp_path: Path, study: DicomStudy) -> None:

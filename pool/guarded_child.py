@@ -1,0 +1,75 @@
+"""The child of `pool.guarded`: sets its own limits, reads one study, leaves an answer, ends."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from pool.errors import PoolError, UnreadableFileError
+from pool.guarded_transfer import QUESTION, pack_error, pack_study
+from pool.inputs import open_study
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+_LARGEST_FILE = 2**33
+"""Most bytes of one file that it may write: what an archive may unpack to, and the pixels it hands over."""
+
+
+def main(work: Path, parent: int) -> None:
+    """Answer the question that lies in `work`; `parent` is the process that asked."""
+    question = json.loads((work / QUESTION).read_text())
+    memory_mb, seconds = question["limits"]["memory_mb"], question["limits"]["seconds"]
+    _preload()
+    limit(memory_mb * 10**6, seconds, parent)
+    paths = [Path(path) for path in question["paths"]]
+    try:
+        study = open_study(paths[0] if question["single"] else paths)
+        pack_study(study, work)
+    except PoolError as error:
+        pack_error(error, work)
+    except MemoryError:
+        pack_error(
+            UnreadableFileError(
+                "study",
+                f"must be readable with {memory_mb} MB of memory in {seconds:g} s",
+                "a reader that needed more memory",
+                "Send the perfusion series alone, as the scanner exported them.",
+            ),
+            work,
+        )
+
+
+def _preload() -> None:
+    """Load every library before memory is counted."""
+    import nibabel  # noqa: F401
+    import scipy.io  # noqa: F401
+    from pydicom.pixels.decoders import base  # noqa: F401
+
+    import pool.dicom.archive
+    import pool.dicom.read  # noqa: F401
+
+
+def limit(memory_bytes: int, seconds: float, parent: int) -> None:
+    """Limit memory beyond what is used now, processor time and written files; die when `parent` does."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    cpu_s = int(seconds) + 1
+    for kind, soft, hard in (
+        (resource.RLIMIT_AS, used + memory_bytes, used + memory_bytes),
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
+        (resource.RLIMIT_FSIZE, _LARGEST_FILE, _LARGEST_FILE),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        most = resource.getrlimit(kind)[1]  # where someone set a lower one, that one holds
+        lower = [limit if most == resource.RLIM_INFINITY else min(limit, most) for limit in (soft, hard)]
+        resource.setrlimit(kind, (lower[0], lower[1]))
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
