@@ -14,7 +14,7 @@ import torch
 from pool.engine.machine import device_named
 from pool.errors import PoolError, SettingsError
 from pool.phantom.presets import PRESETS, get_preset
-from tune.alone.phantom_samples import simulate_samples
+from tune.alone.phantom_samples import SHARD_SLICES, simulate_samples
 from tune.alone.seeds import train_seeds
 from tune.assemble import choose_members, refuse_used_folder, write_pool
 from tune.cli.options import chosen_settings
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say_simulated(n_done: int, n_total: int) -> None:
-    if n_done == n_total or n_done // 3000 > (n_done - 384) // 3000:
+    if n_done == n_total or n_done % (10 * SHARD_SLICES) == 0:
         _say(f"simulated {n_done} of {n_total} slices")
 
 
