@@ -14,6 +14,7 @@ from pathlib import Path
 from pool import __version__
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
 from pool.bench.command import add_command as add_bench_command
+from pool.bench.race_check import add_command as add_race_check_command
 from pool.engine.machine import device_named
 from pool.engine.settings import DTYPES
 from pool.errors import PoolError
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_analyse)
     add_phantom_command(commands)
     add_bench_command(commands)
+    add_race_check_command(commands)
     return parser
 
 

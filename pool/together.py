@@ -110,9 +110,9 @@ def u_map(sums: torch.Tensor, coverage: torch.Tensor) -> tuple[torch.Tensor, tor
 
     Args:
         sums: of p and its square, `... 2 row col`.
-        coverage: how many patches they are of.
+        coverage: how many patches they are of, `... row col`.
     """
-    mean, mean_square = (sums / coverage).unbind(-3)
+    mean, mean_square = (sums / coverage.unsqueeze(-3)).unbind(-3)
     variance = (mean_square - mean * mean).clamp_min_(0.0)
     variance = torch.where(coverage == 1, 0.0, variance)
     return variance.sqrt().float(), variance.sum((-2, -1))

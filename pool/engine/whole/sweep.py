@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as nnf
 
 from pool.engine.settings import EngineSettings
 from pool.engine.sharing import n_shared_levels
@@ -60,7 +61,7 @@ class WholeSweep:
         grid: of the patches.
         mask_stride_px: of the mask's patches.
         settings: see `WholeSettings`.
-        groups: number of a group for every patch, `patch_row_index patch_col_index`, whose sums are wanted apart;
+        groups: number of a group for every patch, int64 `patch_row_index patch_col_index`, whose sums are kept apart;
             by default all are in one.
 
     Raises:
@@ -89,16 +90,14 @@ class WholeSweep:
         self._network = BatchUNet(self._weights, fused=not self.why_not_fused)
         n_levels = n_shared_levels(grid, self._network.n_poolings) if self.settings.sharing else 0
         self._shared = SharedRows(self._network, grid, n_levels) if n_levels else None
-        self._masks = [torch.ones((), dtype=torch.float64, device=self.device)]
+        self._in_group: torch.Tensor | None = None
         if groups is not None:
-            in_group = [groups == number for number in range(int(groups.max()) + 1)]
-            self._masks = [mask.to(self.device, torch.float64)[:, :, None, None] for mask in in_group]
+            self._in_group = nnf.one_hot(groups).to(self.device, torch.float64)
         n_channels, image_px = self._weights.encoder[0].first.shape[1], grid.image_px
         with torch.inference_mode():
             self._frames = torch.zeros(n_slices, image_px, image_px, n_channels, dtype=self._dtype, device=self.device)
-            self.sums = torch.zeros(
-                len(self._masks), n_slices, 2, image_px, image_px, dtype=torch.float64, device=self.device
-            )
+            n_groups = 1 if self._in_group is None else self._in_group.shape[-1]
+            self.sums = torch.zeros(n_groups, n_slices, 2, image_px, image_px, dtype=torch.float64, device=self.device)
             """Of p(myocardium) and of its square: `group slice 2 row col`; of the last `run`."""
             self.class_sums = torch.zeros(
                 n_slices, self._n_classes, image_px, image_px, dtype=torch.float64, device=self.device
@@ -184,9 +183,11 @@ class WholeSweep:
         p = probability[..., MYOCARDIUM].double()
         both = torch.stack([p, p * p], dim=1)
         rows_px = slice(first_row * step_px, (first_row + n_rows - 1) * step_px + self.grid.patch_px)
-        for sums, mask in zip(self.sums, self._masks):
-            some = both if mask.dim() == 0 else both * mask[first_row : first_row + n_rows]
-            sums[:, :, rows_px] += overlap_add(some, step_px)
+        if self._in_group is None:
+            self.sums[0, :, :, rows_px] += overlap_add(both, step_px)
+        else:
+            by_group = overlap_add(both, step_px, self._in_group[first_row : first_row + n_rows])
+            self.sums[:, :, :, rows_px] += by_group.permute(4, 0, 1, 2, 3)
         every = self._mask_step
         skipped = -first_row % every
         if skipped < n_rows:

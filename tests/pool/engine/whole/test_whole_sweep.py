@@ -28,6 +28,12 @@ def test_patches_are_added_where_they_lie() -> None:
         for col in range(4):
             expected[:, 2 * row : 2 * row + 6, 2 * col : 2 * col + 4] += patches[:, row, col]
     assert (overlap_add(patches, 2) - expected).abs().max() < 1e-14
+    every_second = torch.arange(12).reshape(3, 4) % 2 == 0
+    weights = torch.stack([every_second, ~every_second], -1).double()
+    found = overlap_add(patches, 2, weights)
+    alone = overlap_add(patches * every_second[:, :, None, None], 2)
+    assert (found[..., 0] - alone).abs().max() < 1e-14
+    assert (found.sum(-1) - expected).abs().max() < 1e-14
 
 
 @pytest.mark.parametrize("sharing", [True, False])

@@ -1,0 +1,141 @@
+"""`python -m pool race-check`: does the race find the member that full sweeps of all would choose, and does a faster
+data type choose the same? Everything is measured once and kept, so that levels can be tried without sweeping again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pool.engine.machine import Machine, device_named
+from pool.engine.settings import DTYPES
+from pool.errors import SettingsError
+from pool.inputs import open_study
+from pool.member import PRETRAINED, Pool
+from pool.preprocess import prepare
+from pool.progress import ProgressBar
+from pool.race_measures import RaceMeasures, measure_races, shifted_slices
+from pool.race_settings import RaceSettings
+from pool.race_trial import try_races
+from pool.shapes import SliceFrames
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `race-check` to the command line of `pool`."""
+    command = commands.add_parser("race-check", help="what a race and a faster data type change, over phantom slices")
+    command.add_argument("--pool", type=Path, default=PRETRAINED, help="pool folder (default: the pool that ships)")
+    command.add_argument("--slices", type=int, default=300, help="shifted phantom slices (default %(default)s)")
+    command.add_argument("--real", type=Path, help="folder of real slices, *.mat, measured too")
+    command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    command.add_argument(
+        "--dtypes",
+        default="float32",
+        help="separated by commas, the first is the reference (default %(default)s); each takes a whole run",
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder for the measures and the report")
+    command.add_argument(
+        "--from", dest="measured", type=Path, help="instead of measuring: the race-measures.npz of an earlier run"
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure, or read what was measured, and report.
+
+    Raises:
+        SettingsError: unknown data types, or no slices.
+    """
+    dtypes = options.dtypes.split(",")
+    if unknown := [dtype for dtype in dtypes if dtype not in DTYPES]:
+        raise SettingsError("race check", f"--dtypes must be of {', '.join(DTYPES)}", ", ".join(unknown))
+    if options.slices < 1:
+        raise SettingsError("race check", "--slices must be at least 1", str(options.slices))
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.measured is None:
+        pool = Pool.load(options.pool, device_named(options.device))
+        slices = shifted_slices(options.slices)
+        if options.real is not None:
+            slices += real_slices(options.real)
+        with ProgressBar("slices") as bar:
+            measures = measure_races(pool, slices, dtypes, on_progress=bar)
+        measures.save(options.out / "race-measures.npz")
+    else:
+        measures = RaceMeasures.load(options.measured)
+    report = {"machine": Machine.here(torch.device(options.device)).to_dict(), **report_of(measures)}
+    (options.out / "race-check.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write("\n".join(report["in_words"]) + f"\nwrote {options.out}\n")
+
+
+def real_slices(folder: Path) -> list[tuple[str, SliceFrames]]:
+    """Slices of all `.mat` files of a folder, by name."""
+    return [
+        (f"real-{path.stem}", item.frames)
+        for path in sorted(folder.glob("*.mat"))
+        for item in prepare(open_study(path).series)
+    ]
+
+
+def report_of(measures: RaceMeasures) -> dict[str, Any]:
+    """What a race by `RaceSettings`, and every other data type than the first, change."""
+    reference = measures.u_pp[0]
+    real = np.array([name.startswith("real-") for name in measures.slice_names])
+    levels = RaceSettings().levels
+    lines, races, dtypes = [], {}, {}
+    for name, among in (("phantom", ~real), ("real", real)):
+        if not among.any():
+            continue
+        trial = try_races(reference[among], measures.prefixes, levels)
+        races[name] = trial.to_dict()
+        lines.append(f"race, {name}: {trial.in_words()}")
+        for i, dtype in enumerate(measures.dtypes[1:], start=1):
+            changed = dtype_change(measures, i, among)
+            dtypes[f"{dtype}, {name}"] = changed
+            lines.append(
+                f"{dtype}, {name}: largest change of U_pp {changed['largest_u_pp_change']:.2%}, median "
+                f"{changed['median_u_pp_change']:.3%}; another member on {len(changed['other_choices'])} of "
+                f"{int(among.sum())} slices; masks emptied or filled {changed['n_masks_emptied_or_filled']}"
+            )
+            lines += [
+                f"  {case['slice']}: {case['chosen']} instead of {case['reference']}, "
+                f"U_pp {case['u_pp_excess']:.3%} greater"
+                for case in changed["other_choices"]
+            ]
+    return {
+        "pool_sha256": measures.pool_sha256,
+        "n_members": len(measures.member_ids),
+        "n_slices": len(measures.slice_names),
+        "levels": [vars(level) for level in levels],
+        "races": races,
+        "dtypes": dtypes,
+        "in_words": lines,
+    }
+
+
+def dtype_change(measures: RaceMeasures, dtype: int, among: np.ndarray) -> dict[str, Any]:
+    """Full sweeps in another data type against the reference, on some slices."""
+    reference, other = measures.u_pp[0, among, :, -1], measures.u_pp[dtype, among, :, -1]
+    names = [name for name, wanted in zip(measures.slice_names, among) if wanted]
+    both = np.isfinite(reference) & np.isfinite(other)
+    change = np.abs(other[both] / np.maximum(reference[both], 1e-300) - 1)
+    expected, chosen = reference.argmin(1), other.argmin(1)
+    cases = [
+        {
+            "slice": names[i],
+            "reference": measures.member_ids[expected[i]],
+            "chosen": measures.member_ids[chosen[i]],
+            "u_pp_excess": float(reference[i, chosen[i]] / reference[i, expected[i]] - 1),
+        }
+        for i in np.flatnonzero(expected != chosen)
+    ]
+    return {
+        "largest_u_pp_change": float(change.max(initial=0.0)),
+        "median_u_pp_change": float(np.median(change)) if change.size else 0.0,
+        "n_masks_emptied_or_filled": int((np.isfinite(reference) != np.isfinite(other)).sum()),
+        "other_choices": cases,
+    }

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pool.errors import SettingsError, UnreadableFileError
+from pool.manifest import MemberEntry, PoolManifest
+from pool.member import Member, Pool
+from pool.networks import NetworkSpec
+from pool.race_measures import RaceMeasures, measure_races
+from pool.race_settings import RaceLevel
+from pool.race_trial import try_races
+from pool.sweep import SweepSettings, frames_on, maps_of, plain_forward, refine
+from tests.pool.engine.networks import lively_network, random_slice
+
+SPEC = NetworkSpec(width=4, n_poolings=2, n_frames=5)
+SWEEP = SweepSettings(patch_px=32, stride_px=2, mask_stride_px=4)
+
+
+def pool_of(*specs: NetworkSpec) -> Pool:
+    members = tuple(
+        Member(MemberEntry(f"m{i}", 0, 1, 0.5, spec, "0" * 64), lively_network(spec, i)) for i, spec in enumerate(specs)
+    )
+    return Pool(PoolManifest("lively", tuple(member.entry for member in members)), members)
+
+
+@pytest.fixture(scope="module")
+def measures() -> RaceMeasures:
+    slices = [(f"slice {i}", random_slice(5, 44, i).contiguous().numpy()) for i in range(3)]
+    return measure_races(pool_of(SPEC, SPEC), slices, ("float32", "bfloat16"), SWEEP, (16, 20, 33), slices_at_once=2)
+
+
+def test_u_pp_over_first_patches_is_that_of_refined_sweeps(measures: RaceMeasures) -> None:
+    assert measures.prefixes == (16, 20, 33, 49)
+    for i in range(3):
+        frames = frames_on("cpu", random_slice(5, 44, i).contiguous().numpy())
+        for j, member in enumerate(pool_of(SPEC, SPEC).members):
+            for k, n_patches in enumerate(measures.prefixes):
+                moments = refine(plain_forward(member.network), frames, SWEEP, n_patches)
+                assert moments is not None
+                maps = maps_of(moments)
+                assert measures.u_tot[0, i, j, k] == pytest.approx(maps.u_tot, rel=1e-4)
+                assert measures.n_myo[0, i, j] == maps.n_myo
+    assert 0 < np.abs(measures.u_tot[1] / measures.u_tot[0] - 1).max() < 0.3
+
+
+def test_measures_survive_a_file(measures: RaceMeasures, tmp_path: Path) -> None:
+    measures.save(tmp_path / "m.npz")
+    again = RaceMeasures.load(tmp_path / "m.npz")
+    assert np.array_equal(again.u_pp, measures.u_pp)
+    names = ("prefixes", "dtypes", "member_ids", "slice_names", "pool_sha256")
+    assert all(getattr(again, name) == getattr(measures, name) for name in names)
+    (tmp_path / "n.npz").write_bytes(b"no zip")
+    with pytest.raises(UnreadableFileError, match=r"n.npz: must be what `python -m pool race-check` wrote"):
+        RaceMeasures.load(tmp_path / "n.npz")
+
+
+def test_networks_of_two_sizes_are_refused() -> None:
+    other = NetworkSpec(width=8, n_poolings=2, n_frames=5)
+    with pytest.raises(SettingsError, match="race check: takes U-Nets of one size; found a pool of several kinds"):
+        measure_races(pool_of(SPEC, other), [("a", torch.zeros(5, 44, 44).numpy())], ("float32",), SWEEP, (16,))
+
+
+def test_a_race_is_tried_on_numbers_worked_out_by_hand() -> None:
+    """Members a to e; a and b pass the first level; b leads after 20 patches but a wins over all 100."""
+    u_pp = np.array(
+        [
+            [[1.1, 0.9, 1.0], [1.0, 1.1, 1.1], [2.0, 0.1, 0.5], [3.0, 3.0, 3.0], [np.inf] * 3],
+            [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], [np.inf] * 3],
+        ]
+    )
+    trial = try_races(u_pp, (10, 20, 100), (RaceLevel(10, 0.5), RaceLevel(20, 0.3, 1.0)))
+    # slice 1: 5 x 10, then a and b: 2 x 10, both within 30 %: 2 x 80; slice 2: 5 x 10 + 10 + 80
+    assert trial.times_fewer == pytest.approx(1000 / (50 + 20 + 160 + 50 + 10 + 80))
+    assert trial.least_times_fewer == pytest.approx(500 / 230)
+    assert (trial.same, trial.same_or_near, trial.greatest_excess) == (0.5, 0.5, pytest.approx(1.0))
+    assert "2 slices: 2.7 times fewer patch passes (least 2.2), same member 50.0%" in trial.in_words()
