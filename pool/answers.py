@@ -9,6 +9,7 @@ from pool.manifest import MemberEntry, PoolManifest
 from pool.preprocess import WayBack
 from pool.selection import MemberScore, why_ineligible
 from pool.shapes import MYOCARDIUM, Mask, Probability
+from pool.strays import without_strays
 from pool.sweep import MASK_THRESHOLD, MemberMaps
 
 
@@ -42,8 +43,8 @@ MemberAnswer = MemberMaps | RacedOut | MemberFailure
 
 
 def native_mask(answer: MemberMaps | RacedOut, way_back: WayBack) -> Mask:
-    """A member's mask on the native grid."""
-    return way_back.to_native(answer.probability[MYOCARDIUM]) >= MASK_THRESHOLD
+    """A member's mask on the native grid, without strays."""
+    return without_strays(way_back.to_native(answer.probability[MYOCARDIUM]) >= MASK_THRESHOLD)
 
 
 def score_answer(entry: MemberEntry, answer: MemberAnswer, n_patches: int, native: Mask | None) -> MemberScore:

@@ -9,10 +9,8 @@ from scipy import ndimage
 
 from pool.preprocess import WayBack
 from pool.shapes import Map
+from pool.strays import TOUCHING
 from pool.sweep import MASK_THRESHOLD
-
-TOUCHING = np.ones((3, 3), dtype=bool)
-"""Pixels touch by edges or corners."""
 
 
 @dataclass(frozen=True, eq=False)

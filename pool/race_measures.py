@@ -25,6 +25,7 @@ from pool.patch_order import patch_order
 from pool.phantom.presets import get_preset
 from pool.phantom.slices import make_labelled_slices
 from pool.shapes import MYOCARDIUM, SliceFrames
+from pool.strays import without_strays
 from pool.sweep import MASK_THRESHOLD, SweepSettings
 from pool.together import u_map
 
@@ -156,11 +157,12 @@ def measure_races(
                     whole.run(of_member)
                     _, totals = u_map(whole.sums.cumsum(0), coverage)
                     p = (whole.class_sums[:, MYOCARDIUM] / mask_coverage).float()
-                    found.append((totals, (p >= MASK_THRESHOLD).sum((1, 2))))
+                    found.append((totals, p >= MASK_THRESHOLD))
                 of_prefixes, of_masks = (torch.stack(parts).cpu().numpy() for parts in zip(*found))
             at = slice(first, first + len(some))
             u_tot[i, at] = of_prefixes.transpose(2, 0, 1)[: len(some)]  # member prefix slice
-            n_myo[i, at] = of_masks.T[: len(some)]
+            sizes = [[int(without_strays(mask).sum()) for mask in of_member] for of_member in of_masks]
+            n_myo[i, at] = np.array(sizes).T[: len(some)]
         on_progress(first + len(some), len(slices))
     return RaceMeasures(
         prefixes=prefixes,

@@ -31,6 +31,7 @@ from pool.shapes import (
     Probability,
     SliceFrames,
 )
+from pool.strays import without_strays
 
 MASK_THRESHOLD = 0.5
 """`>=`: MATLAB's round(0.5) is 1."""
@@ -77,9 +78,9 @@ class MemberMaps:
     """What one member says about one slice."""
 
     mask: Mask
-    """S-map: myocardium."""
+    """S-map without strays: myocardium."""
     probability: Probability
-    """Mean softmax probability over the stride-16 patches; `mask` is where its myocardium is >= 0.5."""
+    """Mean softmax probability over the stride-16 patches; `mask` is where its myocardium is >= 0.5, without strays."""
     uncertainty: Map
     """U-map: standard deviation of the myocardial probability over the stride-2 patches, in [0, 0.5]."""
     u_tot: float
@@ -172,7 +173,7 @@ def refine(
 def maps_of(moments: Moments) -> MemberMaps:
     """The maps that follow from the moments, over the patches that these are of."""
     variance = torch.from_numpy(moments.variance())
-    mask = moments.probability[MYOCARDIUM] >= MASK_THRESHOLD
+    mask = without_strays(moments.probability[MYOCARDIUM] >= MASK_THRESHOLD)
     return MemberMaps(
         mask=mask,
         probability=moments.probability,

@@ -15,6 +15,7 @@ from pool.engine.whole.sweep import WholeSettings, WholeSweep, padded_weights
 from pool.engine.whole.weights import UNetWeights
 from pool.networks.unet import UNet
 from pool.shapes import MYOCARDIUM, SliceFrames
+from pool.strays import without_strays
 from pool.sweep import MASK_THRESHOLD, MemberMaps, SweepSettings
 
 
@@ -72,16 +73,16 @@ class SweptTogether:
         self._whole.take([torch.from_numpy(frames) for frames in slices])
         maps = self.run_all(on_swept)
         uncertainty, probability, u_tot = (torch.stack(parts).cpu() for parts in zip(*maps))
-        mask = probability[:, :, MYOCARDIUM] >= MASK_THRESHOLD
-        n_myo = mask.sum((2, 3)).tolist()
+        above = (probability[:, :, MYOCARDIUM] >= MASK_THRESHOLD).numpy()
+        mask = [[without_strays(of_slice) for of_slice in of_network] for of_network in above]
         return [
             [
                 MemberMaps(
-                    mask=mask[i, j].numpy(),
+                    mask=mask[i][j],
                     probability=probability[i, j].numpy(),
                     uncertainty=uncertainty[i, j].numpy(),
                     u_tot=total,
-                    n_myo=n_myo[i][j],
+                    n_myo=int(mask[i][j].sum()),
                 )
                 for j, total in enumerate(totals)
             ]

@@ -29,6 +29,7 @@ from scipy import ndimage
 from pool.errors import SettingsError
 from pool.evaluation.true_heart import TrueHeart
 from pool.shapes import Mask
+from pool.strays import TOUCHING
 
 PLAINLY_INSIDE_MM = 3.0
 """Blood pool farther than this from its border is plainly blood."""
@@ -41,7 +42,6 @@ LEAST_GAP_DEG = 2
 STEP_PX = 0.25
 """Distance between the points at which a direction is looked at."""
 NO_OUTLINE = "no myocardium was outlined"
-_TOUCHING = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class FailureCriteria:
 
     def _gaps(self, mask: Mask) -> list[str]:
         heart = self.heart
-        pieces, _ = ndimage.label(mask, _TOUCHING)
+        pieces, _ = ndimage.label(mask, TOUCHING)
         touching = np.unique(pieces[heart.myocardium | heart.left_pool])
         wall = np.isin(pieces, touching[touching > 0])
         wall &= ~((self.left_depth_mm > 0) & (self.left_depth_mm > 0.5 * self.left_depth_mm.max()))

@@ -17,6 +17,7 @@ from pool.analysis import SliceAnalysis, StudyAnalysis
 from pool.figures.overlay import EPI_COLOUR, U_MAP_RANGE, in_order, peak_frame
 from pool.selection import MemberScore
 from pool.shapes import MYOCARDIUM
+from pool.strays import without_strays
 from pool.sweep import MASK_THRESHOLD, MemberMaps
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def shown_window(item: SliceAnalysis) -> tuple[slice, slice]:
     The whole slice where no members agree so far.
     """
     side = item.prepared.way_back.image_px
-    masks = [maps.probability[MYOCARDIUM] >= MASK_THRESHOLD for maps in item.member_maps.values()]
+    masks = [without_strays(maps.probability[MYOCARDIUM] >= MASK_THRESHOLD) for maps in item.member_maps.values()]
     outlined = np.mean(masks, axis=0) >= OUTLINED_BY if masks else np.zeros((side, side), dtype=bool)
     boxes = ndimage.find_objects(outlined.astype(np.uint8))
     if not boxes:

@@ -50,7 +50,7 @@ class KeptSweeps:
 
     def __init__(self, out_dir: Path, pool: Pool, settings: SweepSettings) -> None:
         self._pool, self._settings = pool, settings
-        patch = f"stride-{settings.stride_px}-mask-{settings.mask_stride_px}-patch-{settings.patch_px}"
+        patch = f"stride-{settings.stride_px}-mask-{settings.mask_stride_px}-patch-{settings.patch_px}-no-strays"
         self._folder = out_dir / FOLDER / f"{pool.manifest.sha256()[:16]}-{patch}"
         self._n_swept = self._n_kept = 0
         self._on_gpu = can_be_swept_together([member.network for member in pool.members])
