@@ -213,7 +213,11 @@ def n_steps_per_epoch(n_slices: int, settings: TrainingSettings) -> int:
 
 
 def draw_batches(
-    slices: Sequence[int], settings: TrainingSettings, image_px: int, generator: torch.Generator
+    slices: Sequence[int],
+    settings: TrainingSettings,
+    image_px: int,
+    generator: torch.Generator,
+    device: str = "cpu",
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """An epoch's patches in random order, each slice's positions used up before one comes again.
 
@@ -221,7 +225,9 @@ def draw_batches(
         slices: indices of the training slices.
         settings: patch grid, patches a slice, batch size.
         image_px: rows and columns of a slice.
-        generator: on the CPU.
+        generator: on the CPU, so that every device draws the same.
+        device: where the batches are wanted. They go there together: a copy for every batch would make the host wait
+            for the GPU each time, as it does for memory that is not pinned.
 
     Yields:
         Slice indices int64 `patch` and offsets int64 `patch 2` (first row, first column); only whole batches.
@@ -233,9 +239,9 @@ def draw_batches(
     corner_of = dealt.reshape(len(slices), -1)[:, : settings.n_patches_per_slice].reshape(-1)
     slice_of = torch.tensor(slices).repeat_interleave(settings.n_patches_per_slice)
     order = torch.randperm(len(slice_of), generator=generator)
-    for i in range(n_steps_per_epoch(len(slices), settings)):
-        batch = order[i * settings.batch_size : (i + 1) * settings.batch_size]
-        yield slice_of[batch], corners[corner_of[batch]]
+    in_order = slice_of[order].to(device), corners[corner_of[order]].to(device)
+    n_drawn = n_steps_per_epoch(len(slices), settings) * settings.batch_size
+    yield from zip(*(drawn[:n_drawn].split(settings.batch_size) for drawn in in_order))
 
 
 def seeded_generator(purpose: str, *numbers: int, device: str = "cpu") -> torch.Generator:

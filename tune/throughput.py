@@ -85,7 +85,7 @@ def measure_throughput(
 def _ready_batches(training: SeedTraining) -> list[tuple[torch.Tensor, torch.Tensor]]:
     order = seeded_generator("order", training.seed)
     augmentation = seeded_generator("augment", training.seed, device=training.device)
-    drawn = draw_batches(training.split.training, training.settings, training.samples.image_px, order)
+    drawn = draw_batches(training.split.training, training.settings, training.samples.image_px, order, training.device)
     return [training.cut(*batch, augmentation) for batch, _ in zip(drawn, range(N_READY_BATCHES), strict=False)]
 
 

@@ -141,7 +141,7 @@ class SeedTraining:
         augmentation = seeded_generator("augment", self.seed, epoch, device=self.device)
         self.network.train()
         loss_sum, rate, n_steps = torch.zeros((), device=self.device), 0.0, 0
-        for indices, corners in draw_batches(self.split.training, settings, self.samples.image_px, order):
+        for indices, corners in draw_batches(self.split.training, settings, self.samples.image_px, order, self.device):
             rate = learning_rate(settings, self.epoch * self.n_steps_per_epoch + n_steps, self.n_steps_per_epoch)
             patches, labels = self.cut(indices, corners, augmentation)
             loss_sum += self.take_step(patches, labels, rate)
@@ -180,8 +180,8 @@ class SeedTraining:
         """A batch as the network takes it, augmented if the recipe says so.
 
         Args:
-            indices: int64 `patch`, the slice of each.
-            corners: int64 `patch 2`, first row and column of each.
+            indices: int64 `patch`, the slice of each, on the training's device.
+            corners: int64 `patch 2`, first row and column of each, likewise.
             generator: of the augmentation, on the training's device.
 
         Returns:
@@ -191,8 +191,7 @@ class SeedTraining:
         if self.device == "cpu":
             frames, labels = [self.samples.frames_of(i) for i in indices.tolist()], self.samples.labels[indices]
         else:
-            frames, labels = self.samples.gather(indices.to(self.device))
-        corners = corners.to(self.device)
+            frames, labels = self.samples.gather(indices)
         px, augment = self.settings.patch_px, self.settings.augment
         if augment is None:
             patches, labels = cut_patches(frames, labels, corners, px)
