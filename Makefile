@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench service-bench fifty soak cluster-files mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -49,6 +49,19 @@ transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hou
 bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 	$(PY) -m pool bench --threads 2 --out benchmarks
+
+service-bench: $(INSTALLED)  ## the service: start-up, idle memory, overhead over one process (a quiet machine, 10 minutes)
+	$(PY) -m deploy.trials.measure starting
+	$(PY) -m deploy.trials.measure overhead
+
+fifty: $(INSTALLED)  ## fifty shards for real on this machine (13 GB)
+	$(PY) -m deploy.trials.measure fifty
+
+soak: $(INSTALLED)  ## half an hour of studies, slope of memory
+	$(PY) -m deploy.trials.measure soak
+
+cluster-files: $(INSTALLED)  ## manifests, Serve configuration and dashboard anew from the service's settings
+	$(PY) -m deploy.generate
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
