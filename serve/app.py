@@ -169,4 +169,5 @@ def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int, common
         n_threads=settings.threads_per_shard,
         device=settings.device,
         stall_deadline_s=settings.stall_deadline_s,
+        analysis=settings.analysis,
     )

@@ -1,6 +1,8 @@
 """Members in many processes, and one answer from them.
 
 members        a shard: some members of the pool, ready to work
+trial_run      a member's first answer, before the shard is there
+outcomes       what an answer comes to, for those who watch
 fan_out        asks all shards at once; what does not come is a failure with its reason
 answer_checks  a wrong answer is a failure of its member
 selector       fan-out and reduce

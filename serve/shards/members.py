@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pool.analysis import AnalysisSettings
 from pool.answers import MemberAnswer, MemberFailure
 from pool.errors import PoolError, PoolFolderError
 from pool.manifest import PoolManifest
@@ -22,6 +23,7 @@ from pool.member import Member, Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings
+from serve.shards.trial_run import try_member
 from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
@@ -45,9 +47,10 @@ class ShardWorker:
         n_threads: threads of torch; the last bits of the maps depend on it, so it is never left to the machine.
         device: torch device.
         stall_deadline_s: a sweep that does not move for so long makes the shard unhealthy [s].
+        analysis: how slices will be prepared and swept; each member is tried so before the shard is there.
 
     Raises:
-        PoolFolderError: see `Pool.load`; or a folder that holds another pool by now.
+        PoolFolderError: see `Pool.load` and `try_member`; or a folder that holds another pool by now.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class ShardWorker:
         n_threads: int,
         device: str = "cpu",
         stall_deadline_s: float = 300.0,
+        analysis: AnalysisSettings | None = None,
     ) -> None:
         torch.set_num_threads(n_threads)
         manifest = PoolManifest.load(pool_dir)
@@ -70,6 +74,9 @@ class ShardWorker:
                 "Restart it.",
             )
         pool = Pool.load(pool_dir, device, members_of_shard(manifest, shard, n_shards))
+        tried = analysis or AnalysisSettings()
+        for member in pool.members:
+            try_member(member, tried.preprocess, tried.sweep)
         self._members: dict[str, Member] = {member.entry.id: member for member in pool.members}
         # OpenMP keeps its number of threads per calling thread, hence the initializer.
         self._executor = ThreadPoolExecutor(1, "sweep", initializer=torch.set_num_threads, initargs=(n_threads,))
@@ -77,7 +84,7 @@ class ShardWorker:
         self._last_sign_s: float | None = None
 
     def loaded(self) -> tuple[str, ...]:
-        """Ids of the members that are loaded and verified."""
+        """Ids of the members that are loaded, verified and tried."""
         return tuple(self._members)
 
     def check_health(self) -> None:

@@ -15,7 +15,7 @@ from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
 from serve.http.schemas import StudyView
 from tests.samples import bolus_series, tiny_pool, write_npz
-from tests.serve.http.test_http_front import Service
+from tests.serve.http.services import Service
 
 
 class ToService(httpx.BaseTransport):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,88 +11,13 @@ from fastapi.testclient import TestClient
 
 from pool.manifest import PoolManifest
 from pool.output import RESULT_NAMES
-from pool.preprocess import PreprocessSettings
 from serve.http.front import Front
 from serve.http.ingress import create_app
-from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from tests.pool.dicom import dicom_samples
 from tests.samples import bolus_frames, bolus_series, tiny_pool, write_npz
-from tests.serve.fakes import FakeShard, PlainReader, manifest_of, maps_of, selector_of
-
-
-class FakeRunner:
-    """Hears everything; is ready unless told otherwise."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.complaints: list[str] = []
-        self.deaf = False
-
-    async def wake(self) -> None:
-        if self.deaf:
-            raise ConnectionError
-        self.heard.append("wake")
-
-    async def stop(self, study_id: str) -> None:
-        self.heard.append(f"stop {study_id}")
-
-    async def ready(self) -> list[str]:
-        if self.deaf:
-            await asyncio.Event().wait()
-        return self.complaints
-
-    async def metrics(self) -> str:
-        if self.deaf:
-            raise ConnectionError
-        return "of_the_selector 1.0\n"
-
-
-class Service:
-    """A front without a network, and the runner behind it."""
-
-    def __init__(self, folder: Path, **settings: float) -> None:
-        self.folder = folder
-        self.settings = ServiceSettings(pool_dir=folder / "pool", studies_dir=folder / "studies", **settings)
-        self.runner = FakeRunner()
-        self.front = Front(self.settings, manifest_of(2), self.runner, PlainReader())
-        self.http = TestClient(create_app(self.front), "http://127.0.0.1", raise_server_exceptions=False)
-
-    def work(self) -> None:
-        """Take every accepted study to its end."""
-        selector = selector_of([FakeShard(lambda member_id: maps_of(member_id, 128))], 2)
-        runner = StudyRunner(self.front.store, selector, PlainReader(), PreprocessSettings(), self.front.basis, 1)
-        for record in self.front.store.unfinished():
-            asyncio.run(runner.run(record))
-
-    def kept(self) -> list[str]:
-        """Everything in the study store but the folders that every store has."""
-        own = {".incoming", ".known", ".pools", ".lock"}
-        return [path.name for path in (self.folder / "studies").rglob("*") if path.name not in own]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path)
-    with service.http:
-        yield service
-
-
-def npz(**changed: np.ndarray) -> bytes:
-    frames = bolus_frames(n_frames=12)[None]
-    content = {"frames": frames, "times_s": np.arange(float(frames.shape[1])), "pixel_spacing_mm": np.array([1.9, 1.9])}
-    buffer = io.BytesIO()
-    np.savez(buffer, **{**content, **changed})
-    return buffer.getvalue()
-
-
-def archive(**files: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as opened:
-        for name, content in files.items():
-            opened.writestr(name, content)
-    return buffer.getvalue()
-
+from tests.serve.fakes import PlainReader
+from tests.serve.http.services import FakeRunner, Service, archive, npz
 
 NAN_FRAMES = np.where(np.arange(80) == 7, np.nan, bolus_frames(n_frames=12)).astype(np.float32)[None]
 DARK_FRAMES = np.random.default_rng(0).normal(100, 5, (1, 12, 96, 80)).astype(np.float32)
