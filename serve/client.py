@@ -145,7 +145,7 @@ class ServiceClient:
             if answer is not None and not answer.is_error:
                 return answer
             wait_s = max(pause_s, _retry_after_s(answer)) if answer is not None else pause_s
-            may_help = answer is None or answer.status_code in WORTH_REPEATING
+            may_help = answer is None or answer.status_code in WORTH_REPEATING or not _is_ours(answer)
             if may_help and time.monotonic() + wait_s < end_s:
                 time.sleep(wait_s)
                 pause_s = min(pause_s * 2, SLOWEST_REPEAT_S)
@@ -167,6 +167,14 @@ def _retry_after_s(answer: httpx.Response) -> float:
     """How long the service asks to wait [s]; 0 where it does not say."""
     found = answer.headers.get("Retry-After", "")
     return float(found) if found.isdigit() else 0.0
+
+
+def _is_ours(answer: httpx.Response) -> bool:
+    """Whether an error is the service's own: Ray Serve's proxy says 404 of every path while it starts."""
+    try:
+        return "error" in answer.json()
+    except (ValueError, TypeError):
+        return False
 
 
 def _refusal(answer: httpx.Response) -> ServiceRefusedError:
