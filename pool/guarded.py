@@ -46,7 +46,9 @@ class ReadingLimits:
             )
 
 
-def open_study_guarded(study: Path | Sequence[Path], limits: ReadingLimits | None = None) -> StudyInput:
+def open_study_guarded(
+    study: Path | Sequence[Path], limits: ReadingLimits | None = None, scratch: Path | None = None
+) -> StudyInput:
     """As `pool.inputs.open_study`, in a child process.
 
     Blocks until the child has ended. The child is killed at the deadline, and dies with its parent.
@@ -54,6 +56,8 @@ def open_study_guarded(study: Path | Sequence[Path], limits: ReadingLimits | Non
     Args:
         study: as `pool.inputs.open_study`.
         limits: see `ReadingLimits`.
+        scratch: where frames and unpacked files lie meanwhile; default the system's folder for temporary files, where
+            they stay if this process is killed.
 
     Raises:
         StudyError: as `pool.inputs.open_study`, in the same words; an `UnreadableFileError` where the child came to no
@@ -63,7 +67,7 @@ def open_study_guarded(study: Path | Sequence[Path], limits: ReadingLimits | Non
     single = isinstance(study, str | Path)
     paths = [Path(study)] if isinstance(study, str | Path) else [Path(path) for path in study]
     question = {"paths": [str(path.absolute()) for path in paths], "single": single, "limits": asdict(limits)}
-    with tempfile.TemporaryDirectory(prefix="reading-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reading-", dir=scratch) as folder:
         work = Path(folder)
         (work / QUESTION).write_text(json.dumps(question))
         ended = _run(work, limits)

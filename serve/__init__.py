@@ -5,7 +5,7 @@ registry   a pool by its name in an MLflow registry (the only file that knows ML
 shards/    members in many processes, and one answer from them
 store/     every accepted study, on disk
 runner     takes accepted studies from received to done or failed
-reading/   files from strangers, opened in limited processes
+reading    uploads are opened in limited processes
 http/      what a client sees
 app        the only place with deployments and `.bind`
 local      the service on this machine, for as long as a block lasts

@@ -14,7 +14,7 @@ from pool.manifest import PoolManifest
 from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.monitoring.work import WorkMetrics
-from serve.reading.reader import LimitedReader
+from serve.reading import GuardedReader
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from serve.shards.handles import RunnerHandle, ShardHandle
@@ -55,7 +55,7 @@ class SelectorReplica:
         self._runner = StudyRunner(
             StudyStore(settings.studies_dir),
             self._selector,
-            LimitedReader(settings.reading),
+            GuardedReader(settings.reading),
             settings.analysis.preprocess,
             Basis(manifest.sha256(), settings.analysis.sha256()),
             settings.studies_at_once,
@@ -99,7 +99,7 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, manifest: PoolManifest, selector: DeploymentHandle) -> None:
-        self._front = Front(settings, manifest, RunnerHandle(selector), LimitedReader(settings.reading))
+        self._front = Front(settings, manifest, RunnerHandle(selector), GuardedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""

@@ -7,14 +7,15 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from pool.analysis import StudyAnalysis
 from pool.errors import PoolError
 from pool.preprocess import PreparedSlice, PreprocessSettings
+from pool.results import write_results
 from pool.series import PerfusionSeries
 from serve.monitoring.work import WorkMetrics
+from serve.reading import Reader
 from serve.shards.outcomes import Outcome
 from serve.silence import in_short
 from serve.store.basis import Basis
@@ -44,20 +45,6 @@ class Analyst(Protocol):
         on_answer: Callable[[str, str, Outcome], None] | None = None,
     ) -> StudyAnalysis:
         """See `serve.shards.selector.Selector.analyse`."""
-        ...
-
-
-class Reader(Protocol):
-    """Opens uploads and writes results; see `serve.reading.reader.LimitedReader`."""
-
-    def read(
-        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
-    ) -> tuple[PerfusionSeries, tuple[PreparedSlice, ...]]:
-        """An upload, read and prepared."""
-        ...
-
-    def write(self, analysis: StudyAnalysis, files: Sequence[Path], out_dir: Path, scratch: Path) -> None:
-        """Write the results of a study."""
         ...
 
 
@@ -175,13 +162,13 @@ class StudyRunner:
         files, scratch = self._store.upload_files(study_id), self._store.scratch(study_id)
         try:
             with self.metrics.stage("read"):
-                series, prepared = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
+                study, prepared = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
             watcher = StudyWatcher(self._store, self.metrics, study_id)
             with self.metrics.stage("sweep"):
-                analysis = await self._analyst.analyse(series, prepared, watcher.on_progress, watcher.on_answer)
+                analysis = await self._analyst.analyse(study.series, prepared, watcher.on_progress, watcher.on_answer)
             results_dir = self._store.results_dir(study_id)
             with self.metrics.stage("write"):
-                await asyncio.to_thread(self._reader.write, analysis, files, results_dir, scratch)
+                await asyncio.to_thread(write_results, analysis, results_dir, study.dicom)
             self.metrics.note_result(analysis)
             return analysis.n_absent
         finally:

@@ -12,12 +12,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pool.analysis import AnalysisSettings
 from pool.errors import SettingsError
+from pool.guarded import ReadingLimits
 from pool.manifest import PoolManifest
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
 from pool.sweep import SweepSettings
 from serve.loopback import is_loopback
-from serve.reading.limits import ReadingLimits
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -178,7 +178,7 @@ class ServiceSettings(BaseSettings):
     @property
     def reading(self) -> ReadingLimits:
         """Limits of whatever opens an upload."""
-        return ReadingLimits(memory_mb=self.reader_memory_mb, deadline_s=self.reader_deadline_s)
+        return ReadingLimits(self.reader_memory_mb, self.reader_deadline_s)
 
     @property
     def device(self) -> str:

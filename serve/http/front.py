@@ -7,16 +7,15 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pool.errors import EmptyStudyError, PoolError
 from pool.manifest import PoolManifest
-from pool.preprocess import PreprocessSettings
 from serve.errors import StoreUnavailableError
 from serve.http.admission import Admission
 from serve.http.tokens import TokenFile
 from serve.monitoring.requests import RequestMetrics
+from serve.reading import Reader
 from serve.settings import ServiceSettings
 from serve.silence import in_short
 from serve.store.basis import Basis
@@ -52,14 +51,6 @@ class Runner(Protocol):
         ...
 
 
-class Checker(Protocol):
-    """Opens uploads; see `serve.reading.reader.LimitedReader`."""
-
-    def check(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> int:
-        """Number of slices of an upload that can be analysed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Accepted:
     """What became of an upload."""
@@ -79,7 +70,7 @@ class Front:
         reader: opens uploads.
     """
 
-    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, runner: Runner, reader: Checker) -> None:
+    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, runner: Runner, reader: Reader) -> None:
         self.settings, self.manifest, self._runner, self._reader = settings, manifest, runner, reader
         self.basis = Basis(manifest.sha256(), settings.analysis.sha256())
         self.store = StudyStore(settings.studies_dir)
@@ -136,11 +127,11 @@ class Front:
         return Accepted(record, is_new=False) if record else None
 
     def _new(self, upload: Upload) -> Accepted:
-        n_slices = self._reader.check(upload.files, self.settings.analysis.preprocess, upload.scratch)
+        study, _ = self._reader.read(upload.files, self.settings.analysis.preprocess, upload.scratch)
         with self.store.known.changing():  # of the same bytes sent twice at once, one becomes a study
             if same := self._known(upload):
                 return same
-            return Accepted(upload.commit(n_slices * self.manifest.n_members, self.basis), is_new=True)
+            return Accepted(upload.commit(study.series.n_slices * self.manifest.n_members, self.basis), is_new=True)
 
     async def ended(self, study_id: str, deadline_s: float) -> StudyRecord:
         """The record of a study once it has ended, or as it is after so long.

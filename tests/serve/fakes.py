@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from pool.analysis import AnalysisSettings, StudyAnalysis
+from pool.analysis import AnalysisSettings
 from pool.answers import MemberAnswer, MemberFailure
+from pool.inputs import StudyInput, open_study
 from pool.manifest import MemberEntry, PoolManifest
 from pool.moments import Moments
 from pool.networks import NetworkSpec
-from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
-from pool.results import write_results
+from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack, prepare
+from pool.results import check_study_output
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
-from serve.reading.child import read_study
 from serve.shards.selector import Selector, SelectorLimits
 from serve.store.basis import Basis
 from tests.pool.races import IMAGE_PX, SWEEP, U_PP, moments_of
@@ -144,17 +144,12 @@ class RacingShard(FakeShard):
 class PlainReader:
     """Opens uploads in this process, without limits."""
 
-    def check(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> int:
-        return read_study(files, settings)[0].series.n_slices
-
     def read(
         self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
-    ) -> tuple[PerfusionSeries, tuple[PreparedSlice, ...]]:
-        study, prepared = read_study(files, settings)
-        return study.series, prepared
-
-    def write(self, analysis: StudyAnalysis, files: Sequence[Path], out_dir: Path, scratch: Path) -> None:
-        write_results(analysis, out_dir)
+    ) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
+        study = open_study(files[0] if len(files) == 1 else files)
+        check_study_output(study.dicom)
+        return study, prepare(study.series, settings)
 
 
 class HangingShard(FakeShard):

