@@ -16,7 +16,10 @@ from pool.progress import ProgressBar
 from serve.batch.command import batch
 from serve.client import ServiceClient
 from serve.command_line import refusals_in_words, say
+from serve.http.tokens import first_token
 from serve.local import running_service
+from serve.ray_start import connect_to_running
+from serve.rolling import roll_to, settings_for_roll
 from serve.settings import ServiceSettings
 
 app = typer.Typer(help="The perfusion pool as a service. Research use only. Not for diagnosis.", no_args_is_help=True)
@@ -31,11 +34,16 @@ def run(
         str | None, typer.Option(help="MLflow registry that knows models:/..., e.g. http://host:5000.")
     ] = None,
     studies: Annotated[Path | None, typer.Option(help="Folder of the study store (default: studies).")] = None,
-    host: Annotated[str | None, typer.Option(help="Loopback address to listen on (default: 127.0.0.1).")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (default: 127.0.0.1); any but loopback needs --tokens.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (default: 8000).")] = None,
     shards: Annotated[int | None, typer.Option(help="Shards that the pool is dealt to (default: 2).")] = None,
     threads: Annotated[int | None, typer.Option(help="Torch threads of every shard (default: 1).")] = None,
     rule: Annotated[str | None, typer.Option(help="Selection rule (default: min-u_pp).")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of bearer tokens, a line 'name token' each: who may ask.")
+    ] = None,
 ) -> None:
     """Serve a pool on this machine until Ctrl-C. Every other setting: environment variables POOL_SERVE_..."""
     given = {
@@ -46,6 +54,7 @@ def run(
         "n_shards": shards,
         "threads_per_shard": threads,
         "rule": rule,
+        "token_file": tokens,
     }
     with refusals_in_words():
         settings = ServiceSettings(pool_dir=pool, **{key: value for key, value in given.items() if value is not None})
@@ -68,16 +77,39 @@ def send(
     study: Annotated[Path, typer.Argument(help="DICOM folder or zip, .mat, .npz or NIfTI.")],
     out: Annotated[Path, typer.Option(help="Folder for the results: new, empty or an earlier result.")],
     url: Annotated[str, typer.Option(help="Of the service.")] = "http://127.0.0.1:8000",
+    tokens: Annotated[
+        Path | None, typer.Option(help="File whose first line 'name token' holds the token to ask with.")
+    ] = None,
+    patience: Annotated[
+        float, typer.Option(help="How long to try again while the service is full or restarts [s].")
+    ] = 120.0,
 ) -> None:
     """Send a study to a service, wait for it and fetch its results."""
     with refusals_in_words():
         check_writable(out)
-        with ServiceClient(url) as client:
+        token = first_token(tokens) if tokens else None
+        with ServiceClient(url, token=token, patience_s=patience) as client:
             sent = client.send(study)
             with ProgressBar("member sweeps") as bar:
                 client.wait(sent.id, lambda view: bar(view.n_sweeps_done, view.n_sweeps))
             files = client.fetch(sent.id, out)
     say.print(f"wrote {', '.join(path.name for path in files)} to {out}")
+
+
+@app.command()
+def roll(
+    pool: Annotated[str, typer.Option(help="The new pool: folder, models:/NAME@ALIAS or models:/NAME/3.")],
+    mlflow: Annotated[str | None, typer.Option(help="MLflow registry that knows models:/...")] = None,
+    studies: Annotated[Path, typer.Option(help="Folder of the running service's study store.")] = Path("studies"),
+    shards: Annotated[int | None, typer.Option(help="Shards of the new pool (default: as before).")] = None,
+) -> None:
+    """Take the running service to another pool; studies that were sent before finish on the one before."""
+    with refusals_in_words():
+        settings = settings_for_roll(studies, pool, mlflow, shards)
+        with ProgressBar("loading and trying the new pool, then finishing studies of the old one") as bar:
+            connect_to_running()
+            roll_to(settings, bar)
+    say.print(f"studies are now analysed with the pool in {settings.pool_dir}", highlight=False)
 
 
 app.command()(batch)

@@ -11,6 +11,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from pool.manifest import PoolManifest
+from serve.generations import Generation, Generations, basis_of
 from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.monitoring.work import WorkMetrics
@@ -20,15 +21,20 @@ from serve.settings import ServiceSettings
 from serve.shards.handles import RunnerHandle, ShardHandle
 from serve.shards.members import ShardWorker
 from serve.shards.selector import Selector, SelectorLimits
-from serve.store.basis import Basis
 from serve.store.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
 """A dead replica is replaced some 3.5 to 5 s after its death with this period, up to 11 s with Ray's default."""
 GRACE_S = 5.0
 """How long a replica that is told to stop may finish what it does [s]; its work is taken up again elsewhere."""
-REQUESTS_AT_ONCE = 64
-"""HTTP requests in work at once; as many again wait, further ones get 503."""
+REQUESTS_AT_ONCE = 256
+"""HTTP requests in work at once, streams of events included; as many again wait, further ones get 503."""
+_COMMON: dict[str, Any] = {
+    "num_replicas": 1,
+    "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+    "graceful_shutdown_wait_loop_s": GRACE_S / 10,
+    "graceful_shutdown_timeout_s": GRACE_S,
+}
 
 
 class SelectorReplica:
@@ -57,7 +63,7 @@ class SelectorReplica:
             self._selector,
             GuardedReader(settings.reading),
             settings.analysis.preprocess,
-            Basis(manifest.sha256(), settings.analysis.sha256()),
+            basis_of(settings, manifest),
             settings.studies_at_once,
             metrics,
         )
@@ -73,19 +79,19 @@ class SelectorReplica:
             raise RuntimeError("the study runner has ended")
 
     async def wake(self) -> None:
-        """See `serve.http.front.Runner.wake`."""
+        """See `serve.generations.Runner.wake`."""
         self._runner.wake()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.http.front.Runner.stop`."""
+        """See `serve.generations.Runner.stop`."""
         self._runner.stop(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.http.front.Runner.ready`."""
+        """See `serve.generations.Runner.ready`."""
         return await self._selector.ready()
 
     async def metrics(self) -> str:
-        """See `serve.http.front.Runner.metrics`."""
+        """See `serve.generations.Runner.metrics`."""
         return self._runner.metrics.text()
 
 
@@ -94,12 +100,15 @@ class FrontReplica:
 
     Args:
         settings: of the service.
-        manifest: of its pool.
-        selector: handle of the selector deployment.
+        selector: handle of the selector in the same application; None where pools have applications of their own.
     """
 
-    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, selector: DeploymentHandle) -> None:
-        self._front = Front(settings, manifest, RunnerHandle(selector), GuardedReader(settings.reading))
+    def __init__(self, settings: ServiceSettings, selector: DeploymentHandle | None = None) -> None:
+        own = None
+        if selector is not None:
+            own = Generation(settings, PoolManifest.load(settings.pool_dir), RunnerHandle(selector))
+        generations = Generations(settings.studies_dir, own, _runner_in)
+        self._front = Front(settings, generations.present, GuardedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""
@@ -113,7 +122,7 @@ def shard_name(shard: int) -> str:
 
 # No postponed annotations in this module: Ray Serve reads the argument's class to turn a config file's `args` into it.
 def build(settings: ServiceSettings) -> Application:
-    """The whole service: shards, selector, front.
+    """The whole service as one application: shards, selector, front. For configuration files of clusters.
 
     Raises:
         PoolFolderError: see `PoolManifest.load`.
@@ -121,32 +130,45 @@ def build(settings: ServiceSettings) -> Application:
         SettingsError: settings that do not fit the pool.
     """
     settings = settings.with_local_pool()
+    return _front(settings, build_pool(settings))
+
+
+def build_pool(settings: ServiceSettings) -> Application:
+    """One pool at work: its shards and the selector that takes up its studies. Errors as `build`."""
+    settings = settings.with_local_pool()
     manifest = PoolManifest.load(settings.pool_dir)
     settings.check_pool(manifest)
-    common: dict[str, Any] = {
-        "num_replicas": 1,
-        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
-        "graceful_shutdown_wait_loop_s": GRACE_S / 10,
-        "graceful_shutdown_timeout_s": GRACE_S,
-    }
-    shards = {shard_name(k): _shard(settings, manifest, k, common) for k in range(settings.n_shards)}
+    shards = {shard_name(k): _shard(settings, manifest, k) for k in range(settings.n_shards)}
     selector = ray_serve.deployment(
         name="selector",
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=REQUESTS_AT_ONCE,
-        **common,
+        **_COMMON,
     )(SelectorReplica)
+    return selector.bind(settings, manifest, shards)
+
+
+def build_front(settings: ServiceSettings) -> Application:
+    """The HTTP front alone, before whichever pool is announced: see `serve.generations`."""
+    return _front(settings)
+
+
+def _front(settings: ServiceSettings, *pool: Application) -> Application:
     front = ray_serve.deployment(
         name="front",
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=REQUESTS_AT_ONCE,
         max_queued_requests=REQUESTS_AT_ONCE,
-        **common,
+        **_COMMON,
     )(ray_serve.ingress()(FrontReplica))
-    return front.bind(settings, manifest, selector.bind(settings, manifest, shards))
+    return front.bind(settings, *pool)
 
 
-def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int, common: dict[str, Any]) -> Application:
+def _runner_in(application: str) -> RunnerHandle:
+    return RunnerHandle(ray_serve.get_deployment_handle("selector", application))
+
+
+def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int) -> Application:
     # Two arenas keep a shard's memory flat; torch's many threads would each hold on to one.
     environment = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
     deployment = ray_serve.deployment(
@@ -159,7 +181,7 @@ def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int, common
         # Every slice in flight, one retry that overtakes its predecessor's end, and room to be asked what it holds.
         max_ongoing_requests=settings.slices_in_flight + 2,
         max_queued_requests=settings.slices_in_flight + 2,
-        **common,
+        **_COMMON,
     )(ShardWorker)
     return deployment.bind(
         pool_dir=settings.pool_dir,

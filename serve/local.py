@@ -18,6 +18,7 @@ from pool.manifest import verify_pool
 from serve.errors import ServiceUnreachableError
 from serve.http.tokens import read_tokens
 from serve.ray_start import connect
+from serve.rolling import deploy_pool
 from serve.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -56,27 +57,27 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
         read_tokens(settings.token_file)
     _refuse_used_port(settings)
     starts_ray = not ("ray" in sys.modules and sys.modules["ray"].is_initialized())
+    owns_ray = starts_ray and not os.environ.get("RAY_ADDRESS")
     if starts_ray:
         connect()
 
     import ray  # after its environment is set
     from ray import serve as ray_serve
 
-    from serve.app import build
+    from serve.app import build_front
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         settings.check_cluster(ray.cluster_resources())
         ray_serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
-            _run(build(settings))
+            deploy_pool(settings)
+            _run(build_front(settings))
             url = f"http://{settings.host}:{settings.port}"
             _wait_until_ready(url, settings.start_deadline_s)
             yield url
         finally:
-            if not (
-                starts_ray and not os.environ.get("RAY_ADDRESS")
-            ):  # else Ray takes Serve with it, in less time and without a message that alarms
+            if not owns_ray:  # else Ray takes Serve with it, in less time and without a message that alarms
                 ray_serve.shutdown()
     finally:
         if starts_ray:

@@ -8,6 +8,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from serve.errors import ServiceUnreachableError
+
 
 def connect() -> None:
     """Connect this process to Ray; where RAY_ADDRESS names no cluster, start one of this process's own.
@@ -28,6 +30,21 @@ def connect() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
         return
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1")
+
+
+def connect_to_running() -> None:
+    """Connect this process to the Ray that a service runs on: the cluster of RAY_ADDRESS, else this machine's latest.
+
+    Raises:
+        ServiceUnreachableError: there is none.
+    """
+    os.environ.setdefault("RAY_ADDRESS", "auto")
+    try:
+        connect()
+    except (ConnectionError, RuntimeError) as error:
+        raise ServiceUnreachableError(
+            "service", "must be running on this machine or the cluster of RAY_ADDRESS", "no Ray", "Start it first."
+        ) from error
 
 
 def _ensure_token() -> None:

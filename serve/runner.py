@@ -109,7 +109,10 @@ class StudyRunner:
         """Begin as many studies as there is room for."""
         if not self._pool.take():  # another runner works with this pool; it will end, or die
             return
-        for record in await asyncio.to_thread(self._store.unfinished):
+        unfinished = await asyncio.to_thread(self._store.unfinished)
+        for study_id in self._tasks.keys() - {record.id for record in unfinished}:
+            self.stop(study_id)  # cancelled or removed, and nobody said so
+        for record in unfinished:
             if len(self._tasks) >= self._studies_at_once:
                 return
             if record.id not in self._tasks and self._is_ours(record):

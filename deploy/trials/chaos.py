@@ -9,6 +9,7 @@ started again. In the end every study must have the bytes of `pool.analysis`.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -38,20 +40,44 @@ N_MEMBERS = 4
 WANTED = ("result.json", "maps.npz")
 NODE, EVERYTHING = "second node", "everything"
 TARGETS = {
-    "shard": f"{REPLICA}perfusion-pool:shard-",
-    "selector": f"{REPLICA}perfusion-pool:selector",
-    "front": f"{REPLICA}perfusion-pool:front",
+    "shard": f"{REPLICA}[^:]+:shard-",
+    "selector": f"{REPLICA}[^:]+:selector",
+    "front": f"{REPLICA}[^:]+:front",
     "proxy": PROXY,
     "controller": CONTROLLER,
 }
-"""What is killed, by the title of its processes."""
+"""What is killed, by the pattern of its processes' titles."""
 ALL_AT_ONCE_AFTER = 0.6
 """Share of the studies that are done when everything is killed."""
-
-CALM_SHARE = 0.6
-"""Share of the kills that wait until the service has recovered; the others may hit it while it does."""
+LONGEST_PAUSE_S = 3.0
+"""Between the moment that a kill waits for and the kill [s]."""
 
 console = Console()
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill of a plan."""
+
+    after: int
+    """Studies that are done by then."""
+    pause_s: float
+    """How long after that [s]."""
+    target: str
+
+
+def plan_of(n_studies: int, n_each: int, rng: random.Random) -> list[Kill]:
+    """Every part so many times, in random order at random moments, and everything once.
+
+    Moments are numbers of finished studies, so that a plan fits fast and slow machines. Several kills at about the
+    same moment hit a service that has not recovered.
+    """
+    targets = [*TARGETS, NODE] * n_each
+    rng.shuffle(targets)
+    moments = sorted(rng.randrange(round(0.95 * n_studies)) for _ in targets)
+    kills = [Kill(after, rng.uniform(0, LONGEST_PAUSE_S), target) for after, target in zip(moments, targets)]
+    all_at_once = Kill(round(ALL_AT_ONCE_AFTER * n_studies), rng.uniform(0, LONGEST_PAUSE_S), EVERYTHING)
+    return sorted([*kills, all_at_once], key=lambda kill: kill.after)
 
 
 class ServiceUnderTest:
@@ -114,7 +140,7 @@ class ServiceUnderTest:
             time.sleep(rng.uniform(0, 3))
             self.nodes.start_second()
         else:
-            victims = [pid for pid, title in self.nodes.processes().items() if title.startswith(TARGETS[target])]
+            victims = [pid for pid, title in self.nodes.processes().items() if re.match(TARGETS[target], title)]
             return bool(victims) and kill(rng.choice(sorted(victims)))
         return True
 
@@ -127,23 +153,20 @@ class ServiceUnderTest:
         self.nodes.lose_all()
 
 
-def kill_at_random(service: ServiceUnderTest, clients: Clients, rng: random.Random, pause_s: float) -> Counter[str]:
-    """Kill one part after the other until the clients are done, and once everything; returns how often what died."""
+def carry_out(plan: Sequence[Kill], service: ServiceUnderTest, clients: Clients, rng: random.Random) -> Counter[str]:
+    """Kill as planned while the clients work; returns how often what died."""
     killed: Counter[str] = Counter()
-    order: list[str] = []
-    n_before_all = ALL_AT_ONCE_AFTER * len(clients.fates)
-    while clients.is_working:
-        if rng.random() < CALM_SHARE:
-            service.wait_until_ready()
-        time.sleep(rng.uniform(0.1, 1.0) * pause_s)
-        if not killed[EVERYTHING] and clients.n_done >= n_before_all:
-            target = EVERYTHING
-        else:
-            order = order or rng.sample([*TARGETS, NODE], len(TARGETS) + 1)
-            target = order.pop()
-        if clients.is_working and service.lose(target, rng):
-            killed[target] += 1
-            console.print(f"{clients.n_done:4d} of {len(clients.fates)} done; killed: {target}", highlight=False)
+    for planned in plan:
+        while clients.is_working and clients.n_done < planned.after:
+            time.sleep(0.05)
+        time.sleep(planned.pause_s)
+        while clients.is_working and not service.lose(planned.target, rng):
+            time.sleep(0.2)  # it has died already and is not back yet
+        if clients.is_working:
+            killed[planned.target] += 1
+            console.print(
+                f"{clients.n_done:4d} of {len(clients.fates)} done; killed: {planned.target}", highlight=False
+            )
     return killed
 
 
@@ -170,14 +193,14 @@ def main(
     studies: Annotated[int, typer.Option(help="How many small studies are sent.")] = 120,
     clients: Annotated[int, typer.Option(help="Clients at once.")] = 8,
     seed: Annotated[int, typer.Option(help="Decides what is killed when.")] = 1,
-    pause: Annotated[float, typer.Option(help="Longest pause between two kills [s].")] = 8.0,
+    kills: Annotated[int, typer.Option(help="How often each part is killed.")] = 4,
     deadline: Annotated[float, typer.Option(help="When to give up [s].")] = 1800.0,
 ) -> None:
     """Kill and judge; exit code 1 unless lost, different and duplicated are all 0."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     started_s = time.monotonic()
     try:
-        counts, killed = run(folder, studies, clients, seed, pause, deadline)
+        counts, killed = run(folder, studies, clients, seed, kills, deadline)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     table = Table("sent", "accepted", "done", "lost", "different", "duplicated", title=f"seed {seed}")
@@ -190,7 +213,7 @@ def main(
 
 
 def run(
-    folder: Path, n_studies: int, n_clients: int, seed: int, pause_s: float, deadline_s: float
+    folder: Path, n_studies: int, n_clients: int, seed: int, n_kills: int, deadline_s: float
 ) -> tuple[dict[str, int], Counter[str]]:
     """The trial in a folder of its own: what became of the studies, and what was killed how often."""
     torch.set_num_threads(1)
@@ -205,7 +228,8 @@ def run(
         service.start()
         clients = Clients(service.url, paths, n_clients, WANTED, deadline_s)
         clients.start()
-        killed = kill_at_random(service, clients, random.Random(seed), pause_s)
+        rng = random.Random(seed)
+        killed = carry_out(plan_of(n_studies, n_kills, rng), service, clients, rng)
         clients.join()
     finally:
         service.stop()

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from pool.errors import EmptyStudyError, PoolError
-from pool.manifest import PoolManifest
 from serve.errors import StoreUnavailableError
+from serve.generations import Generation
 from serve.http.admission import Admission
 from serve.http.tokens import TokenFile
 from serve.monitoring.requests import RequestMetrics
 from serve.reading import Reader
 from serve.settings import ServiceSettings
 from serve.silence import in_short
-from serve.store.basis import Basis
 from serve.store.records import StudyRecord, StudyState
 from serve.store.studies import StudyStore
 from serve.store.uploads import Upload
@@ -29,26 +28,6 @@ SAY_SO_DEADLINE_S = 2.0
 """Longest wait for the runner to hear of a change [s]; it looks for itself every few seconds."""
 FIRST_LOOK_S, SLOWEST_LOOK_S = 0.05, 0.5
 """Pause between two looks at a study that is waited for [s]; grows from the first to the slowest."""
-
-
-class Runner(Protocol):
-    """Works on the studies of the store, somewhere else."""
-
-    async def wake(self) -> None:
-        """There is a new study."""
-        ...
-
-    async def stop(self, study_id: str) -> None:
-        """A study is no longer wanted."""
-        ...
-
-    async def ready(self) -> list[str]:
-        """What keeps the service from being ready."""
-        ...
-
-    async def metrics(self) -> str:
-        """What it measures, in Prometheus' text format."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,15 +43,13 @@ class Front:
     """The study store and the runner as one thing.
 
     Args:
-        settings: of the service.
-        manifest: of its pool.
-        runner: works on what is accepted here.
+        settings: of the front.
+        present: the pool that studies come in for, at the moment of the call.
         reader: opens uploads.
     """
 
-    def __init__(self, settings: ServiceSettings, manifest: PoolManifest, runner: Runner, reader: Reader) -> None:
-        self.settings, self.manifest, self._runner, self._reader = settings, manifest, runner, reader
-        self.basis = Basis(manifest.sha256(), settings.analysis.sha256())
+    def __init__(self, settings: ServiceSettings, present: Callable[[], Generation], reader: Reader) -> None:
+        self.settings, self.present, self._reader = settings, present, reader
         self.store = StudyStore(settings.studies_dir)
         self.store.discard_half_written()
         self.admission = Admission(settings.most_waiting, lambda: len(self.store.unfinished()))
@@ -102,7 +79,7 @@ class Front:
         self.metrics.note_upload("new" if accepted.is_new else "known")
         _log.info("study %s: %s", accepted.record.id, "received" if accepted.is_new else "sent again")
         if accepted.is_new:
-            await self._say(self._runner.wake())
+            await self._say(self.present().runner.wake())
         return accepted
 
     def _accept(self, files: Sequence[tuple[str, BinaryIO]]) -> Accepted:
@@ -115,23 +92,25 @@ class Front:
                         "none",
                         "Send the files in the form field 'files'.",
                     )
-                return self._known(upload) or self._new(upload)
+                present = self.present()
+                return self._known(upload, present) or self._new(upload, present)
         except OSError as error:
             _log.error("an upload could not be kept: %s", in_short(error))
             raise StoreUnavailableError(
                 "study store", "must have room for the upload", error.strerror or type(error).__name__, "Try later."
             ) from error
 
-    def _known(self, upload: Upload) -> Accepted | None:
-        record = self.store.recognise(upload.content_sha256, self.basis)
+    def _known(self, upload: Upload, present: Generation) -> Accepted | None:
+        record = self.store.recognise(upload.content_sha256, present.basis)
         return Accepted(record, is_new=False) if record else None
 
-    def _new(self, upload: Upload) -> Accepted:
-        study, _ = self._reader.read(upload.files, self.settings.analysis.preprocess, upload.scratch)
+    def _new(self, upload: Upload, present: Generation) -> Accepted:
+        study, _ = self._reader.read(upload.files, present.settings.analysis.preprocess, upload.scratch)
         with self.store.known.changing():  # of the same bytes sent twice at once, one becomes a study
-            if same := self._known(upload):
+            if same := self._known(upload, present):
                 return same
-            return Accepted(upload.commit(study.series.n_slices * self.manifest.n_members, self.basis), is_new=True)
+            n_sweeps = study.series.n_slices * present.manifest.n_members
+            return Accepted(upload.commit(n_sweeps, present.basis), is_new=True)
 
     async def ended(self, study_id: str, deadline_s: float) -> StudyRecord:
         """The record of a study once it has ended, or as it is after so long.
@@ -159,14 +138,14 @@ class Front:
             await asyncio.to_thread(self.store.remove, study_id)
             return None
         record = await asyncio.to_thread(self.store.cancel, study_id)
-        await self._say(self._runner.stop(study_id))
+        await self._say(self.present().runner.stop(study_id))
         return record
 
     async def complaints(self) -> list[str]:
         """What keeps the service from being ready."""
         try:
             async with asyncio.timeout(self.settings.readiness_deadline_s + SAY_SO_DEADLINE_S):
-                return await self._runner.ready()
+                return await self.present().runner.ready()
         except Exception as error:
             _log.warning("the selector is not ready: %s", in_short(error))
             return ["the selector does not answer"]
@@ -176,7 +155,7 @@ class Front:
         of_selector = None
         try:
             async with asyncio.timeout(SAY_SO_DEADLINE_S):
-                of_selector = await self._runner.metrics()
+                of_selector = await self.present().runner.metrics()
         except Exception as error:
             _log.warning("the selector gave no measurements: %s", type(error).__name__)
         records = await asyncio.to_thread(self.store.records)

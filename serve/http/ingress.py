@@ -47,8 +47,9 @@ def _service_routes(front: Front) -> APIRouter:
 
     @routes.get("/v1/pool", summary="The pool, its members and the shards that hold them.", responses=refusals())
     def get_pool() -> PoolView:
-        settings = front.settings
-        return PoolView.of(front.manifest, settings.rule, settings.n_shards, settings.pool_origin)
+        present = front.present()
+        settings = present.settings
+        return PoolView.of(present.manifest, settings.rule, settings.n_shards, settings.pool_origin)
 
     @routes.get(
         "/metrics",

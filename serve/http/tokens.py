@@ -52,6 +52,17 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     return tuple(tokens)
 
 
+def first_token(path: Path) -> str:
+    """The token of a client: that of the file's first line.
+
+    Raises:
+        SettingsError: see `read_tokens`.
+    """
+    read_tokens(path)
+    lines = (line.split("#")[0].split() for line in path.read_text(encoding="utf-8").splitlines())
+    return next(words[1] for words in lines if words)
+
+
 class TokenFile:
     """The tokens of a file, as it is at the moment.
 

@@ -75,23 +75,23 @@ async def _answers(response: Any) -> Stream:
 
 
 class RunnerHandle:
-    """The selector deployment as a `serve.http.front.Runner`."""
+    """The selector deployment as a `serve.generations.Runner`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
     async def wake(self) -> None:
-        """See `serve.http.front.Runner.wake`."""
+        """See `serve.generations.Runner.wake`."""
         await self._handle.wake.remote()
 
     async def stop(self, study_id: str) -> None:
-        """See `serve.http.front.Runner.stop`."""
+        """See `serve.generations.Runner.stop`."""
         await self._handle.stop.remote(study_id)
 
     async def ready(self) -> list[str]:
-        """See `serve.http.front.Runner.ready`."""
+        """See `serve.generations.Runner.ready`."""
         return list(await self._handle.ready.remote())
 
     async def metrics(self) -> str:
-        """See `serve.http.front.Runner.metrics`."""
+        """See `serve.generations.Runner.metrics`."""
         return str(await self._handle.metrics.remote())

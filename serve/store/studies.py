@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -36,11 +35,9 @@ from serve.store.basis import Basis
 from serve.store.known import KnownStudies
 from serve.store.locks import Claim, locked
 from serve.store.records import StudyRecord, StudyState, read_record, write_record
-from serve.store.uploads import Upload
+from serve.store.uploads import HALF_WRITTEN_KEPT_S, Upload, remove_stale
 
 _ID = re.compile(r"[0-9a-f]{32}")
-HALF_WRITTEN_KEPT_S = 3600.0
-"""Age at which an upload that never became whole is removed [s]; its sender is gone by then."""
 
 
 class StudyStore:
@@ -75,10 +72,7 @@ class StudyStore:
 
     def discard_half_written(self, older_than_s: float = HALF_WRITTEN_KEPT_S) -> int:
         """Remove uploads that a crash left half written; returns how many."""
-        stale = [path for path in self._incoming.iterdir() if time.time() - path.stat().st_mtime >= older_than_s]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(stale)
+        return remove_stale(self._incoming, older_than_s)
 
     def recognise(self, content_sha256: str, basis: Basis) -> StudyRecord | None:
         """The study that answers for these bytes on this basis: waiting, in work or done; None where there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,16 @@ from serve.store.records import StudyRecord, StudyState, write_record
 
 _SUFFIXES = (".nii.gz", ".nii", ".mat", ".npz", ".zip", ".dcm")
 _CHUNK_BYTES = 2**20
+HALF_WRITTEN_KEPT_S = 3600.0
+"""Age at which an upload that never became whole is removed [s]; its sender is gone by then."""
+
+
+def remove_stale(incoming: Path, older_than_s: float) -> int:
+    """Remove folders of uploads that are older than that [s]; returns how many."""
+    stale = [path for path in incoming.iterdir() if time.time() - path.stat().st_mtime >= older_than_s]
+    for path in stale:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(stale)
 
 
 class Upload:

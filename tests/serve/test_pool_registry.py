@@ -14,11 +14,11 @@ from mlflow import MlflowClient
 from pool.errors import OutputError, SettingsError
 from pool.manifest import PoolManifest, verify_pool
 from serve.errors import PoolRegistryError
-from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.registry import RegisteredPool
 from serve.settings import ServiceSettings
 from tests.samples import tiny_pool
+from tests.serve.http.services import FakeRunner, front_of
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +62,8 @@ def test_a_name_becomes_a_verified_folder_and_a_version(
 def test_the_service_says_which_version_it_uses(registry: SimpleNamespace, tmp_path: Path) -> None:
     local = settings_of("models:/perfusion@champion", registry.uri, tmp_path).with_local_pool()
     for settings, origin in ((local, "models:/perfusion/2"), (ServiceSettings(pool_dir=local.pool_dir), "")):
-        front = Front(
-            settings.model_copy(update={"studies_dir": tmp_path / "studies"}),
-            PoolManifest.load(settings.pool_dir),
-            SimpleNamespace(),
-            SimpleNamespace(),
-        )
+        own = settings.model_copy(update={"studies_dir": tmp_path / "studies"})
+        front = front_of(own, PoolManifest.load(own.pool_dir), FakeRunner())
         answer = TestClient(create_app(front), "http://127.0.0.1").get("/v1/pool").json()
         assert (answer["origin"], len(answer["members"])) == (origin, 3)
 

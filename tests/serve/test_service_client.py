@@ -133,7 +133,7 @@ def test_an_answer_of_another_program_is_said_in_words() -> None:
 
 
 def test_the_send_command(service: Service, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_line, "ServiceClient", lambda url: ServiceClient(url, ToService(service)))
+    monkeypatch.setattr(command_line, "ServiceClient", lambda url, **_: ServiceClient(url, ToService(service)))
     done = CliRunner().invoke(command_line.app, ["send", str(study), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "wrote maps.npz, members.npz, members.png, overlay.png, result.json" in done.output.replace("\n", "")

@@ -23,7 +23,8 @@ from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import SweepSettings
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError
-from serve.local import APPLICATION_NAME, free_port, running_service
+from serve.generations import application_of, basis_of
+from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
 from serve.shards.selector import Selector, SelectorLimits
 from tests.samples import bolus_series, tiny_pool, write_npz
@@ -80,7 +81,8 @@ def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSe
     from serve.app import shard_name
     from serve.shards.handles import ShardHandle
 
-    handles = [ray_serve.get_deployment_handle(shard_name(k), APPLICATION_NAME) for k in range(settings.n_shards)]
+    name = application_of(basis_of(settings, PoolManifest.load(settings.pool_dir)))
+    handles = [ray_serve.get_deployment_handle(shard_name(k), name) for k in range(settings.n_shards)]
     limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
     manifest = PoolManifest.load(settings.pool_dir)
     return Selector(manifest, [ShardHandle(handle) for handle in handles], analysis or settings.analysis, limits, put)
@@ -100,7 +102,7 @@ def test_a_slice_enters_the_object_store_once_and_a_dead_shard_is_asked_again(
 
     def kill_at_the_first_answer(_n_done: int, _n_sweeps: int) -> None:
         if not killed:
-            kill_replica("shard-00")
+            kill_replica(settings, "shard-00")
             killed.append("shard-00")
 
     async def run() -> StudyAnalysis:
@@ -169,11 +171,13 @@ def test_the_builder_takes_a_configuration_files_arguments(settings: ServiceSett
         build(settings.model_copy(update={"n_shards": 4}))
 
 
-def kill_replica(deployment: str) -> None:
+def kill_replica(settings: ServiceSettings, deployment: str) -> None:
     """Kill a replica's process, as SIGKILL would."""
     import ray
 
+    name = application_of(basis_of(settings, PoolManifest.load(settings.pool_dir)))
+
     named = ray.util.list_named_actors(all_namespaces=True)
-    found = [actor for actor in named if actor["name"].startswith(f"SERVE_REPLICA::{APPLICATION_NAME}#{deployment}#")]
+    found = [actor for actor in named if actor["name"].startswith(f"SERVE_REPLICA::{name}#{deployment}#")]
     assert len(found) == 1
     ray.kill(ray.get_actor(found[0]["name"], namespace=found[0]["namespace"]))

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from fastapi.testclient import TestClient
 
+from pool.manifest import PoolManifest
 from pool.preprocess import PreprocessSettings
+from serve.generations import Generation
 from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.monitoring.work import WorkMetrics
@@ -48,6 +50,11 @@ class FakeRunner:
         return "of_the_selector 1.0\n"
 
 
+def front_of(settings: ServiceSettings, manifest: PoolManifest, runner: FakeRunner) -> Front:
+    """A front before one pool."""
+    return Front(settings, lambda: Generation(settings, manifest, runner), PlainReader())
+
+
 class Service:
     """A front without a network, and the runner behind it."""
 
@@ -55,13 +62,15 @@ class Service:
         self.folder = folder
         self.settings = ServiceSettings(pool_dir=folder / "pool", studies_dir=folder / "studies", **settings)
         self.runner = FakeRunner()
-        self.front = Front(self.settings, manifest_of(2), self.runner, PlainReader())
+        self.front = front_of(self.settings, manifest_of(2), self.runner)
         self.http = TestClient(create_app(self.front), "http://127.0.0.1", raise_server_exceptions=False)
 
     def work(self) -> WorkMetrics:
         """Take every accepted study to its end; returns what was measured."""
         selector = selector_of([FakeShard(lambda member_id: maps_of(member_id, 128))], 2)
-        runner = StudyRunner(self.front.store, selector, PlainReader(), PreprocessSettings(), self.front.basis, 1)
+        runner = StudyRunner(
+            self.front.store, selector, PlainReader(), PreprocessSettings(), self.front.present().basis, 1
+        )
         for record in self.front.store.unfinished():
             asyncio.run(runner.run(record))
         return runner.metrics

@@ -11,13 +11,11 @@ from fastapi.testclient import TestClient
 
 from pool.manifest import PoolManifest
 from pool.output import RESULT_NAMES
-from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.settings import ServiceSettings
 from tests.pool.dicom import dicom_samples
 from tests.samples import bolus_frames, bolus_series, tiny_pool, write_npz
-from tests.serve.fakes import PlainReader
-from tests.serve.http.services import FakeRunner, Service, archive, npz
+from tests.serve.http.services import FakeRunner, Service, archive, front_of, npz
 
 NAN_FRAMES = np.where(np.arange(80) == 7, np.nan, bolus_frames(n_frames=12)).astype(np.float32)[None]
 DARK_FRAMES = np.random.default_rng(0).normal(100, 5, (1, 12, 96, 80)).astype(np.float32)
@@ -211,11 +209,7 @@ def test_health_and_readiness(tmp_path: Path) -> None:
 def test_the_pool_says_which_shard_holds_whom(tmp_path: Path) -> None:
     manifest: PoolManifest = tiny_pool(tmp_path / "pool")
     settings = ServiceSettings(pool_dir=tmp_path / "pool", studies_dir=tmp_path / "studies")
-    body = (
-        TestClient(create_app(Front(settings, manifest, FakeRunner(), PlainReader())), "http://127.0.0.1")
-        .get("/v1/pool")
-        .json()
-    )
+    body = TestClient(create_app(front_of(settings, manifest, FakeRunner())), "http://127.0.0.1").get("/v1/pool").json()
     assert (body["name"], body["sha256"], body["rule"]) == ("tiny", manifest.sha256(), "min-u_pp")
     assert [(member["id"], member["shard"]) for member in body["members"]] == [
         ("s0-e01", 0),
