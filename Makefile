@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help chaos overload hostile
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -49,6 +49,15 @@ transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hou
 bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 	$(PY) -m pool bench --threads 2 --out benchmarks
+
+chaos: $(INSTALLED)  ## kill parts of the service, a node and everything at random; exit 1 if a study is lost, changed or doubled
+	$(PY) -m deploy.trials.chaos
+
+overload: $(INSTALLED)  ## 64 clients at once against room for 8 studies
+	$(PY) -m deploy.trials.overload
+
+hostile: $(INSTALLED)  ## requests made up from the OpenAPI document, 2000 damaged uploads
+	$(PY) -m deploy.trials.hostile
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
