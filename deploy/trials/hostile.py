@@ -51,6 +51,8 @@ class Outcome:
     """What must not be, in words."""
     growth_mb: float = 0.0
     """Memory of front and proxy, greatest minus first [MB]."""
+    memory: str = ""
+    """The same in words."""
 
 
 def fault_of(answer: httpx.Response) -> str:
@@ -129,7 +131,7 @@ def run(folder: Path, n_uploads: int, n_examples: int, seed: int, n_threads: int
     with running_service(settings) as url, MemoryWatch() as watch:
         fine = run_schemathesis(url, n_examples, seed) if n_examples else True
         outcome = send_all(url, mutated(samples, np.random.default_rng(seed)), n_uploads, n_threads)
-        outcome.growth_mb = watch.growth_mb
+        outcome.growth_mb, outcome.memory = watch.growth_mb, watch.in_words()
         if httpx.get(f"{url}/readyz").status_code != 200:
             outcome.faults.append("the service is not ready afterwards")
     if outcome.growth_mb > MOST_GROWTH_MB:
@@ -151,7 +153,7 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)
     statuses = ", ".join(f"{n} x {status}" for status, n in sorted(outcome.statuses.items()))
     console.print(f"{uploads} damaged uploads: {statuses}", highlight=False)
-    console.print(f"front and proxy grew by {outcome.growth_mb:.0f} MB at most", highlight=False)
+    console.print(f"memory {outcome.memory}", highlight=False)
     console.print(f"requests from the OpenAPI document: {'as documented' if fine else 'see above'}", highlight=False)
     console.print(f"took {time.monotonic() - started_s:.0f} s", highlight=False)
     for fault in outcome.faults[:20]:

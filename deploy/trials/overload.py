@@ -47,6 +47,8 @@ class Outcome:
     """Accepted studies that did not end as done."""
     growth_mb: float = 0.0
     """Memory of front and proxy, greatest minus first [MB]."""
+    memory: str = ""
+    """The same in words."""
 
     @property
     def faults(self) -> list[str]:
@@ -117,7 +119,7 @@ def run(folder: Path, n_clients: int, most_waiting: int, deadline_s: float) -> O
                     client.wait(study_id, deadline_s=deadline_s)
                 except Exception as error:
                     outcome.not_done.append(f"{study_id}: {type(error).__name__}")
-        outcome.growth_mb = watch.growth_mb
+        outcome.growth_mb, outcome.memory = watch.growth_mb, watch.in_words()
     return outcome
 
 
@@ -137,7 +139,7 @@ def main(
     console.print(f"{clients} clients, room for {queue}: {statuses}", highlight=False)
     n_done = len(outcome.accepted) - len(outcome.not_done)
     console.print(f"accepted {len(outcome.accepted)}, done {n_done}", highlight=False)
-    console.print(f"front and proxy grew by {outcome.growth_mb:.0f} MB at most", highlight=False)
+    console.print(f"memory {outcome.memory}", highlight=False)
     console.print(f"took {time.monotonic() - started_s:.0f} s", highlight=False)
     if outcome.faults or len(outcome.accepted) != clients:
         console.print(f"wrong: {'; '.join(outcome.faults) or 'not every client was served'}", highlight=False)
