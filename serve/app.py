@@ -104,11 +104,12 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, selector: DeploymentHandle | None = None) -> None:
-        own = None
-        if selector is not None:
+        if selector is None:
+            present = Generations(settings.studies_dir, _runner_in).present
+        else:
             own = Generation(settings, PoolManifest.load(settings.pool_dir), RunnerHandle(selector))
-        generations = Generations(settings.studies_dir, own, _runner_in)
-        self._front = Front(settings, generations.present, GuardedReader(settings.reading))
+            present = own.itself
+        self._front = Front(settings, present, GuardedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""
