@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check transfer-check bench service-bench fifty soak cluster-files mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench chaos overload hostile service-bench fifty soak cluster-files mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -62,6 +62,14 @@ soak: $(INSTALLED)  ## half an hour of studies, slope of memory
 
 cluster-files: $(INSTALLED)  ## manifests, Serve configuration and dashboard anew from the service's settings
 	$(PY) -m deploy.generate
+chaos: $(INSTALLED)  ## kill parts of the service, a node and everything at random; exit 1 if a study is lost, changed or doubled
+	$(PY) -m deploy.trials.chaos
+
+overload: $(INSTALLED)  ## 64 clients at once against room for 8 studies
+	$(PY) -m deploy.trials.overload
+
+hostile: $(INSTALLED)  ## requests made up from the OpenAPI document, 2000 damaged uploads
+	$(PY) -m deploy.trials.hostile
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000

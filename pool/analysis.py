@@ -106,6 +106,13 @@ class StudyAnalysis:
         return sum(self.manifest.n_members - len(item.member_masks) for item in self.slices)
 
     @property
+    def few_answers(self) -> str:
+        """Slices about which members gave no answer, in words; empty where all members answered about all."""
+        n_members = self.manifest.n_members
+        few = [(item.name, len(item.member_masks)) for item in self.slices if len(item.member_masks) < n_members]
+        return ", ".join(f"{n} of {n_members} members answered about slice {name}" for name, n in few)
+
+    @property
     def masks(self) -> np.ndarray:
         """bool `slice row col`, native grid."""
         return np.stack([item.mask for item in self.slices])

@@ -45,6 +45,7 @@ def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
             "remarks": list(analysis.series.remarks),
         },
         "pool": {"name": manifest.name, "sha256": manifest.sha256(), "n_members": manifest.n_members},
+        "few_answers": analysis.few_answers or None,
         "settings": {"sha256": settings.sha256(), **asdict(settings)},
         "slices": [_slice_dict(item, analysis.series) for item in analysis.slices],
     }
@@ -59,6 +60,7 @@ def _slice_dict(item: SliceAnalysis, series: PerfusionSeries) -> dict[str, Any]:
         "name": item.name,
         "chosen": item.selection.chosen,
         "reason": item.selection.reason,
+        "n_answers": len(item.member_masks),
         "u_pp": chosen.u_pp if chosen else None,
         "u_tot": chosen.u_tot if chosen else None,
         "n_myo_native_px": n_pixels,

@@ -104,11 +104,12 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, selector: DeploymentHandle | None = None) -> None:
-        own = None
-        if selector is not None:
+        if selector is None:
+            present = Generations(settings.studies_dir, _runner_in).present
+        else:
             own = Generation(settings, PoolManifest.load(settings.pool_dir), RunnerHandle(selector))
-        generations = Generations(settings.studies_dir, own, _runner_in)
-        self._front = Front(settings, generations.present, GuardedReader(settings.reading))
+            present = own.itself
+        self._front = Front(settings, present, GuardedReader(settings.reading))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The name that Ray Serve looks for, once the front is there."""
@@ -141,7 +142,7 @@ def build_pool(settings: ServiceSettings) -> Application:
     shards = {shard_name(k): _shard(settings, manifest, k) for k in range(settings.n_shards)}
     selector = ray_serve.deployment(
         name="selector",
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": _environment()},
         max_ongoing_requests=REQUESTS_AT_ONCE,
         **_COMMON,
     )(SelectorReplica)
@@ -156,7 +157,7 @@ def build_front(settings: ServiceSettings) -> Application:
 def _front(settings: ServiceSettings, *pool: Application) -> Application:
     front = ray_serve.deployment(
         name="front",
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": _environment()},
         max_ongoing_requests=REQUESTS_AT_ONCE,
         max_queued_requests=REQUESTS_AT_ONCE,
         **_COMMON,
@@ -168,15 +169,18 @@ def _runner_in(application: str) -> RunnerHandle:
     return RunnerHandle(ray_serve.get_deployment_handle("selector", application))
 
 
+def _environment() -> dict[str, Any]:
+    """Two arenas keep a process's memory flat; many threads would each hold on to one."""
+    return {"env_vars": {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}}
+
+
 def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int) -> Application:
-    # Two arenas keep a shard's memory flat; torch's many threads would each hold on to one.
-    environment = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
     deployment = ray_serve.deployment(
         name=shard_name(shard),
         ray_actor_options={
             "num_cpus": settings.cpus_per_shard,
             "num_gpus": settings.gpus_per_shard,
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": _environment(),
         },
         # Every slice in flight, one retry that overtakes its predecessor's end, and room to be asked what it holds.
         max_ongoing_requests=settings.slices_in_flight + 2,

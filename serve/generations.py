@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pool.errors import PoolError
+from pool.errors import PoolError, SettingsError
 from pool.manifest import PoolManifest
 from serve.durable import replace_file
 from serve.settings import ServiceSettings
@@ -59,6 +59,10 @@ class Generation:
     def basis(self) -> Basis:
         """Pool and settings."""
         return basis_of(self.settings, self.manifest)
+
+    def itself(self) -> Generation:
+        """For whoever asks for the present one where it never changes."""
+        return self
 
 
 def basis_of(settings: ServiceSettings, manifest: PoolManifest) -> Basis:
@@ -108,20 +112,20 @@ class Generations:
 
     Args:
         studies_dir: folder of the study store.
-        own: the generation that counts while none is announced; None where one is announced first.
         reach: the runner in an application of that name.
     """
 
-    def __init__(self, studies_dir: Path, own: Generation | None, reach: Callable[[str], Runner]) -> None:
+    def __init__(self, studies_dir: Path, reach: Callable[[str], Runner]) -> None:
         self._studies_dir, self._reach = studies_dir, reach
-        self._present, self._stamp = own, (0, 0)
+        self._present: Generation | None = None
+        self._stamp = (0, 0)
         self.present()
 
     def present(self) -> Generation:
-        """The one that studies come in for now.
+        """The one that studies come in for now; one that cannot be read leaves the one before.
 
         Raises:
-            PoolError: it was never there.
+            PoolError: there was none before.
         """
         if (stamp := self._stamp_now()) != self._stamp:
             try:
@@ -133,7 +137,8 @@ class Generations:
                 if self._present is None:
                     raise
                 _log.error("the pool stays the one before: %s", in_short(error))
-        assert self._present is not None
+        if self._present is None:
+            raise SettingsError("study store", "must name the pool that studies come in for", "none")
         return self._present
 
     def _stamp_now(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from serve.reading import Reader
 from serve.shards.outcomes import Outcome
 from serve.silence import in_short
 from serve.store.basis import Basis
-from serve.store.records import StudyRecord
+from serve.store.records import StudyRecord, StudyState
 from serve.store.studies import StudyStore
 from serve.watcher import StudyWatcher
 
@@ -111,7 +111,8 @@ class StudyRunner:
             return
         unfinished = await asyncio.to_thread(self._store.unfinished)
         for study_id in self._tasks.keys() - {record.id for record in unfinished}:
-            self.stop(study_id)  # cancelled or removed, and nobody said so
+            if await asyncio.to_thread(self._is_unwanted, study_id):  # and nobody said so
+                self.stop(study_id)
         for record in unfinished:
             if len(self._tasks) >= self._studies_at_once:
                 return
@@ -119,6 +120,13 @@ class StudyRunner:
                 task = asyncio.create_task(self.run(record))
                 self._tasks[record.id] = task
                 task.add_done_callback(partial(self._forget, record.id))
+
+    def _is_unwanted(self, study_id: str) -> bool:
+        """Whether a study was cancelled or removed."""
+        try:
+            return self._store.get(study_id).state is StudyState.CANCELLED
+        except PoolError:
+            return True
 
     def _is_ours(self, record: StudyRecord) -> bool:
         """Whether a study waits for this pool, or for one that nobody has worked with for a while."""

@@ -11,28 +11,24 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from deploy.trials.clients import Clients, Fate
-from deploy.trials.nodes import TwoNodes, free_ports
-from deploy.trials.processes import CONTROLLER, PROXY, REPLICA, kill, kill_tree
+from deploy.trials.processes import CONTROLLER, PROXY, REPLICA, kill
+from deploy.trials.service import ServiceUnderTest
 from deploy.trials.studies import reference, write_small_study, write_tiny_pool
 from pool.member import Pool
-from serve.settings import ServiceSettings
 from serve.store.records import StudyState
 from serve.store.studies import StudyStore
 
@@ -80,77 +76,19 @@ def plan_of(n_studies: int, n_each: int, rng: random.Random) -> list[Kill]:
     return sorted([*kills, all_at_once], key=lambda kill: kill.after)
 
 
-class ServiceUnderTest:
-    """`python -m serve run` on two nodes, as an operator would start it.
-
-    Args:
-        folder: for everything.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.settings = ServiceSettings(
-            pool_dir=folder / "pool",
-            studies_dir=folder / "studies",
-            n_shards=2,
-            cpus_per_shard=0.5,
-            stride_px=16,
-            studies_at_once=3,
-            port=free_ports(1)[0],
-        )
-        self.url = f"http://127.0.0.1:{self.settings.port}"
-        self.nodes = TwoNodes()
-        self._log = folder / "serve.log"
-        self._driver: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Both nodes, and the service on them; returns when it is ready."""
-        self.nodes.start()
-        given = self.settings.model_dump(exclude_defaults=True, exclude={"host"})
-        environment = self.nodes.environment | {f"POOL_SERVE_{key.upper()}": str(value) for key, value in given.items()}
-        command = [sys.executable, "-m", "serve", "run", "--pool", str(self.settings.pool_dir)]
-        with self._log.open("ab") as log:
-            self._driver = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        self.wait_until_ready()
-
-    def wait_until_ready(self, deadline_s: float = 600.0) -> None:
-        """Until every part of it answers.
-
-        Raises:
-            TimeoutError: it does not.
-        """
-        end_s = time.monotonic() + deadline_s
-        while time.monotonic() < end_s:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            if self._driver is not None and self._driver.poll() is not None:
-                raise TimeoutError(f"the service ended: {self._log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        raise TimeoutError("the service did not become ready")
-
-    def lose(self, target: str, rng: random.Random) -> bool:
-        """Kill it; False where there was nothing to kill at that moment."""
-        if target == EVERYTHING:
-            self.stop()
-            self.start()
-        elif target == NODE:
-            self.nodes.lose_second()
-            time.sleep(rng.uniform(0, 3))
-            self.nodes.start_second()
-        else:
-            victims = [pid for pid, title in self.nodes.processes().items() if re.match(TARGETS[target], title)]
-            return bool(victims) and kill(rng.choice(sorted(victims)))
-        return True
-
-    def stop(self) -> None:
-        """Kill all of it at once."""
-        if self._driver is not None:
-            kill_tree(self._driver.pid)
-            self._driver.wait()
-            self._driver = None
-        self.nodes.lose_all()
+def lose(service: ServiceUnderTest, target: str, rng: random.Random) -> bool:
+    """Kill a part of the service; False where there was nothing to kill at that moment."""
+    if target == EVERYTHING:
+        service.stop()
+        service.start()
+    elif target == NODE:
+        service.nodes.lose_second()
+        time.sleep(rng.uniform(0, 3))
+        service.nodes.start_second()
+    else:
+        victims = [pid for pid, title in service.nodes.processes().items() if re.match(TARGETS[target], title)]
+        return bool(victims) and kill(rng.choice(sorted(victims)))
+    return True
 
 
 def carry_out(plan: Sequence[Kill], service: ServiceUnderTest, clients: Clients, rng: random.Random) -> Counter[str]:
@@ -160,7 +98,7 @@ def carry_out(plan: Sequence[Kill], service: ServiceUnderTest, clients: Clients,
         while clients.is_working and clients.n_done < planned.after:
             time.sleep(0.05)
         time.sleep(planned.pause_s)
-        while clients.is_working and not service.lose(planned.target, rng):
+        while clients.is_working and not lose(service, planned.target, rng):
             time.sleep(0.2)  # it has died already and is not back yet
         if clients.is_working:
             killed[planned.target] += 1
@@ -170,11 +108,20 @@ def carry_out(plan: Sequence[Kill], service: ServiceUnderTest, clients: Clients,
     return killed
 
 
-def judge(fates: Sequence[Fate], expected: Sequence[dict[str, bytes]], store: StudyStore) -> dict[str, int]:
-    """How many accepted studies were lost, answered differently, or done more than once."""
+def judge(
+    fates: Sequence[Fate], expected: Sequence[dict[str, bytes]], store: StudyStore, before: Collection[str]
+) -> dict[str, int]:
+    """How many accepted studies were lost, answered differently, or done more than once.
+
+    Args:
+        fates: what became of each study that was sent.
+        expected: its right result files by name.
+        store: of the service.
+        before: ids of studies that were there before.
+    """
     accepted = [(fate, answer) for fate, answer in zip(fates, expected, strict=True) if fate.id]
     ids = {fate.id for fate, _ in accepted}
-    again = [record.id for record in store.records() if record.id not in ids]
+    again = [record.id for record in store.records() if record.id not in ids and record.id not in before]
     for study_id in ids:
         kinds = [event.kind for event in store.events(study_id)]
         again += [study_id] * (kinds.count("done") - 1)
@@ -218,25 +165,38 @@ def run(
     """The trial in a folder of its own: what became of the studies, and what was killed how often."""
     torch.set_num_threads(1)
     write_tiny_pool(folder / "pool", N_MEMBERS)
-    (folder / "sent").mkdir()
-    paths = [write_small_study(folder / "sent" / f"{i:04d}.npz", 1000 * seed + i) for i in range(n_studies)]
     service = ServiceUnderTest(folder)
-    pool = Pool.load(folder / "pool")
-    expected = [reference(path, pool, service.settings.analysis) for path in paths]
-    console.print(f"{n_studies} studies, references computed; starting two nodes", highlight=False)
+    console.print("starting two nodes and the service on them", highlight=False)
     try:
         service.start()
-        clients = Clients(service.url, paths, n_clients, WANTED, deadline_s)
-        clients.start()
-        rng = random.Random(seed)
-        killed = carry_out(plan_of(n_studies, n_kills, rng), service, clients, rng)
-        clients.join()
+        return attack(service, folder, n_studies, n_clients, seed, n_kills, deadline_s)
     finally:
         service.stop()
+
+
+def attack(
+    service: ServiceUnderTest,
+    folder: Path,
+    n_studies: int,
+    n_clients: int,
+    seed: int,
+    n_kills: int,
+    deadline_s: float,
+) -> tuple[dict[str, int], Counter[str]]:
+    """The trial with a service that runs; studies are written into the folder."""
+    (folder / "sent").mkdir()
+    paths = [write_small_study(folder / "sent" / f"{i:04d}.npz", 1000 * seed + i) for i in range(n_studies)]
+    pool, store = Pool.load(service.settings.pool_dir), StudyStore(service.settings.studies_dir)
+    expected = [reference(path, pool, service.settings.analysis) for path in paths]
+    before = {record.id for record in store.records()}
+    clients, rng = Clients(service.url, paths, n_clients, WANTED, deadline_s), random.Random(seed)
+    clients.start()
+    killed = carry_out(plan_of(n_studies, n_kills, rng), service, clients, rng)
+    clients.join()
     for fate in clients.fates:
         if fate.trouble:
             console.print(f"{fate.study.name} {fate.id}: {fate.trouble}", highlight=False, markup=False)
-    return judge(clients.fates, expected, StudyStore(folder / "studies")), killed
+    return judge(clients.fates, expected, store, before), killed
 
 
 if __name__ == "__main__":

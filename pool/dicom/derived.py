@@ -39,6 +39,8 @@ class Origin:
     """Hash of the pool that drew the outline."""
     version: str
     """Version of this software."""
+    few_answers: str = ""
+    """Which members of the pool gave no answer, in words; empty where all did. Then stands in every object."""
 
 
 def derived_uid(study: DicomStudy, origin: Origin, role: str) -> str:
@@ -135,6 +137,8 @@ def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivati
     for equipment in made.ContributingEquipmentSequence:
         equipment.ContributionDateTime = f"{made.ContentDate}{made.ContentTime}"
     made.BodyPartExamined = "HEART"
+    if origin.few_answers:
+        made.ImageComments = origin.few_answers
 
 
 def save(made: Dataset, path: Path) -> None:

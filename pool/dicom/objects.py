@@ -41,6 +41,7 @@ def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path
     identity = "/".join(
         (analysis.series.content_sha256(), analysis.manifest.sha256(), analysis.settings.sha256(), __version__)
     )
-    origin = Origin(identity, analysis.manifest.sha256(), __version__)
+    few = analysis.few_answers
+    origin = Origin(f"{identity}/{few}" if few else identity, analysis.manifest.sha256(), __version__, few)
     write_segmentation(folder / "segmentation.dcm", study, analysis.masks, origin=origin)
     write_parametric_map(folder / "umap.dcm", study, analysis.uncertainties, origin=origin)

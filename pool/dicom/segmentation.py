@@ -77,7 +77,11 @@ def _segments(study: DicomStudy, origin: Origin, n_segments: int) -> list[hd.seg
         name="DAUGS pool",
         family=codes.cid7162.ArtificialIntelligence,
         version=origin.version,
-        parameters={"pool_sha256": origin.pool_sha256, "use": RESEARCH_ONLY},
+        parameters={
+            "pool_sha256": origin.pool_sha256,
+            "use": RESEARCH_ONLY,
+            **({"incomplete": origin.few_answers} if origin.few_answers else {}),
+        },
     )
     kinds = [
         ("LV myocardium", ANATOMICAL_STRUCTURE, LV_MYOCARDIUM, None),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pool.errors import EmptyStudyError, PoolError
+from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
 from serve.errors import StoreUnavailableError
 from serve.generations import Generation
 from serve.http.admission import Admission
@@ -105,7 +105,14 @@ class Front:
         return Accepted(record, is_new=False) if record else None
 
     def _new(self, upload: Upload, present: Generation) -> Accepted:
-        study, _ = self._reader.read(upload.files, present.settings.analysis.preprocess, upload.scratch)
+        try:
+            study, _ = self._reader.read(upload.files, present.settings.analysis.preprocess, upload.scratch)
+        except (PoolError, OSError):
+            raise
+        except Exception as error:  # numbers that nobody thought of: still the file's fault
+            _log.warning("an upload could not be prepared: %s", in_short(error))
+            rule, found = "must be readable as a study", f"{type(error).__name__} while preparing it"
+            raise UnreadableFileError("upload", rule, found, "Export it again.") from error
         with self.store.known.changing():  # of the same bytes sent twice at once, one becomes a study
             if same := self._known(upload, present):
                 return same

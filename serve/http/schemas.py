@@ -85,7 +85,10 @@ class PoolView(BaseModel):
     """The pool that the service works with."""
 
     name: str = Field(examples=["phantom-2x3"])
-    sha256: str = Field(description="Hash of the manifest, as in every result.")
+    sha256: str = Field(
+        description="Hash of the manifest, as in every result.",
+        examples=["0b1f4d7c2a9e4f8f8a3c5b6d7e8f90112233445566778899aabbccddeeff0011"],
+    )
     origin: str = Field(
         description="Version in the registry; empty for a pool from a folder.", examples=["models:/perfusion/3"]
     )

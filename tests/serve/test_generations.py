@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import serve.runner
-from pool.errors import PoolFolderError
+from pool.errors import PoolFolderError, SettingsError
 from pool.manifest import PoolManifest
 from pool.preprocess import PreprocessSettings
 from serve.generations import Announcement, Generation, Generations, announce, announced
@@ -44,7 +44,9 @@ def test_the_present_pool_is_the_one_announced_last(tmp_path: Path) -> None:
     assert announced(tmp_path / "studies") is None
     announce(tmp_path / "studies", Announcement("one", first))
     assert announced(tmp_path / "studies") == Announcement("one", first)
-    generations = Generations(tmp_path / "studies", None, NamedRunner)
+    with pytest.raises(SettingsError, match="must name the pool that studies come in for; found none"):
+        Generations(tmp_path / "elsewhere", NamedRunner)
+    generations = Generations(tmp_path / "studies", NamedRunner)
     assert generations.present().manifest.n_members == 1
     assert generations.present() is generations.present()
     announce(tmp_path / "studies", Announcement("two", second))
@@ -55,14 +57,14 @@ def test_the_present_pool_is_the_one_announced_last(tmp_path: Path) -> None:
 def test_a_pool_that_cannot_be_read_leaves_the_one_before(tmp_path: Path) -> None:
     first = settings_of(tmp_path, 1)
     StudyStore(tmp_path / "studies")
-    own = Generation(first, PoolManifest.load(first.pool_dir), FakeRunner())
-    generations = Generations(tmp_path / "studies", own, NamedRunner)
-    assert generations.present() is own
+    announce(tmp_path / "studies", Announcement("one", first))
+    generations = Generations(tmp_path / "studies", NamedRunner)
+    before = generations.present()
     gone = first.model_copy(update={"pool_dir": tmp_path / "gone"})
     announce(tmp_path / "studies", Announcement("gone", gone))
-    assert generations.present() is own
+    assert generations.present() is before
     with pytest.raises(PoolFolderError, match="needs a manifest.json"):
-        Generations(tmp_path / "studies", None, NamedRunner)
+        Generations(tmp_path / "studies", NamedRunner)
 
 
 def test_a_study_is_of_the_pool_that_was_present_when_it_came(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,19 @@ def test_same_input_same_bytes_and_other_identity_other_uids(tmp_path: Path, stu
             uids |= {made.SOPInstanceUID, made.SeriesInstanceUID}
     assert len(uids) == 8
     assert not list(tmp_path.glob(".*"))
+
+
+def test_an_answer_from_fewer_members_says_so_in_every_object(tmp_path: Path, study: DicomStudy) -> None:
+    few = "48 of 50 members answered about slice base"
+    origin = replace(ORIGIN, few_answers=few)
+    write_segmentation(tmp_path / "seg.dcm", study, masks()[0], origin=origin)
+    write_parametric_map(tmp_path / "pm.dcm", study, np.zeros(GRID, dtype=np.float32), origin=origin)
+    for name in ("seg.dcm", "pm.dcm"):
+        assert pydicom.dcmread(tmp_path / name).ImageComments == few
+    (algorithm,) = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert f"incomplete={few}" in algorithm.AlgorithmParameters
+    write_segmentation(tmp_path / "whole.dcm", study, masks()[0], origin=ORIGIN)
+    assert "ImageComments" not in pydicom.dcmread(tmp_path / "whole.dcm")
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")

@@ -52,7 +52,7 @@ class FakeRunner:
 
 def front_of(settings: ServiceSettings, manifest: PoolManifest, runner: FakeRunner) -> Front:
     """A front before one pool."""
-    return Front(settings, lambda: Generation(settings, manifest, runner), PlainReader())
+    return Front(settings, Generation(settings, manifest, runner).itself, PlainReader())
 
 
 class Service:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from pool.analysis import MemberAnswer, MemberFailure, StudyAnalysis, conclude
 from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import MemberMaps
 from serve.errors import TooFewMembersError
-from serve.shards.fan_out import ShardFailedError
+from serve.shards.fan_out import MOST_DEATHS, ShardFailedError, ShardGoneError
 from serve.shards.members import members_of_shard
 from serve.shards.selector import Selector
 from tests.serve.fakes import (
@@ -166,6 +167,43 @@ def test_too_few_answers_are_refused_in_words() -> None:
         "slice slice-0: needs the answers of at least 3 of 3 members; found 2; member m1: raised X. "
         "Send the study again, or lower least_members."
     )
+
+
+def test_an_answer_from_fewer_members_says_so_in_the_result() -> None:
+    shard = FakeShard(lambda member_id: MemberFailure("raised X") if member_id == "m1" else maps_of(member_id))
+    analysis = analyse(selector_of([shard], 3, least_members=2))
+    result = json.loads(result_json(analysis))
+    assert result["few_answers"] == "2 of 3 members answered about slice slice-0"
+    assert (result["slices"][0]["n_answers"], analysis.n_absent) == (2, 1)
+    whole = analyse(selector_of([FakeShard()], 3))
+    assert (json.loads(result_json(whole))["few_answers"], whole.n_absent) == (None, 0)
+
+
+def test_a_shard_that_dies_again_and_again_is_asked_until_it_makes_no_headway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.shards.fan_out.FIRST_PAUSE_S", 0.001)
+    died = ShardGoneError("the shard died")
+    failed: list[int] = []
+
+    class OneAnswerALife(FakeShard):
+        """Answers once, then dies; the one after it answers the next."""
+
+        async def ask(self, reference, settings, member_ids):  # type: ignore[no-untyped-def,override]
+            self.calls.append((reference, member_ids))
+            yield member_ids[0], maps_of(member_ids[0])
+            raise died
+
+    mortal = OneAnswerALife()
+    selector = selector_of([mortal], 9)
+    selector._on_failure = failed.append
+    assert set(reasons(analyse(selector)).values()) == {""}
+    assert len(mortal.calls) == 9
+    assert failed == [0] * 8
+    poisoned = FakeShard(failures=[died] * 20)
+    assert set(reasons(analyse(selector_of([poisoned, FakeShard()], 2, least_members=1))).values()) == {
+        "",
+        "the shard died",
+    }
+    assert len(poisoned.calls) == MOST_DEATHS
 
 
 def test_progress_counts_every_answer_once() -> None:
