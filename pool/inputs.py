@@ -106,7 +106,7 @@ def read_array_file(path: Path) -> PerfusionSeries:
     reader = _read_mat if name.endswith(".mat") else _read_npz if name.endswith(".npz") else read_nifti
     try:
         return reader(path)
-    except (PoolError, MemoryError):
+    except PoolError:
         raise
     except PermissionError as error:
         raise _forbidden(path) from error

@@ -98,7 +98,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     """`_write_members`, with an error in words for whatever is wrong with the archive."""
     try:
         _write_members(archive, folder)
-    except (PoolError, MemoryError):
+    except PoolError:
         raise
     except OSError as error:
         raise _refusal(archive, "must be a zip archive that can be unpacked", type(error).__name__) from error
