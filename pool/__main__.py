@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of the convolutions; others may choose other members"
     )
+    command.add_argument(
+        "--labelmap", action="store_true", help="segmentation.dcm as a label map, which older servers refuse"
+    )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     add_choice_options(command)
     command.set_defaults(run=_analyse)
@@ -102,7 +105,7 @@ def _analyse(options: argparse.Namespace) -> None:
     check_study_output(study.dicom)
     with ProgressBar("member sweeps" if settings.race is None else "patch passes") as bar:
         analysis = analyse(study.series, pool, settings, bar)
-    files = write_results(analysis, options.out, study.dicom)
+    files = write_results(analysis, options.out, study.dicom, labelmap=options.labelmap)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
 
