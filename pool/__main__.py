@@ -27,6 +27,7 @@ from pool.progress import ProgressBar
 from pool.race_settings import RaceSettings
 from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
 from pool.selection import RACE_RULE, SELECTION_RULES
+from pool.series_command import add_choice_options, add_series_command, choice_of
 from pool.sweep import SweepSettings
 
 EXIT_BAD_INPUT = 2
@@ -77,8 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of the convolutions; others may choose other members"
     )
+    command.add_argument(
+        "--labelmap", action="store_true", help="segmentation.dcm as a label map, which older servers refuse"
+    )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    add_choice_options(command)
     command.set_defaults(run=_analyse)
+    add_series_command(commands)
     add_phantom_command(commands)
     add_bench_command(commands)
     add_race_check_command(commands)
@@ -95,11 +101,11 @@ def _analyse(options: argparse.Namespace) -> None:
     )
     check_writable(options.out)
     pool = Pool.load(options.pool, settings.device)
-    study = open_study(options.study)
+    study = open_study(options.study, choice_of(options))
     check_study_output(study.dicom)
     with ProgressBar("member sweeps" if settings.race is None else "patch passes") as bar:
         analysis = analyse(study.series, pool, settings, bar)
-    files = write_results(analysis, options.out, study.dicom)
+    files = write_results(analysis, options.out, study.dicom, labelmap=options.labelmap)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
 

@@ -22,13 +22,13 @@ from pool.contours import MyocardialContours, outline
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
 from pool.member import Pool
-from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
+from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack, prepare
 from pool.race import RaceRecord, SliceRace, run_race
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE, SELECTION_RULES, Selection, select
 from pool.series import PerfusionSeries
-from pool.shapes import MYOCARDIUM, Map, Mask
-from pool.sweep import MemberMaps, SweepSettings
+from pool.shapes import BLOOD_POOL, MYOCARDIUM, Map, Mask
+from pool.sweep import MASK_THRESHOLD, MemberMaps, SweepSettings
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ class SliceAnalysis:
     """Every member's maps on the prepared grid, by id; members that failed are absent."""
     race: RaceRecord | None = None
     """What the race did; None under every other rule."""
+    blood: Mask | None = None
+    """Blood pool of the chosen member, LV, RV and whatever else it took for blood; None where none was chosen, or
+    where the pool knows no blood."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,13 @@ class StudyAnalysis:
     def masks(self) -> np.ndarray:
         """bool `slice row col`, native grid."""
         return np.stack([item.mask for item in self.slices])
+
+    @property
+    def blood(self) -> np.ndarray | None:
+        """Blood pool, bool `slice row col`, native grid, False where none was chosen; None for pools that know none."""
+        if all(item.blood is None for item in self.slices):
+            return None
+        return np.stack([np.zeros_like(item.mask) if item.blood is None else item.blood for item in self.slices])
 
     @property
     def uncertainties(self) -> np.ndarray:
@@ -251,4 +261,12 @@ def _conclude_slice(
         contours=outline(chosen.probability[MYOCARDIUM], way_back),
         member_masks=member_masks,
         member_maps=maps,
+        blood=_native_blood(chosen, way_back, member_masks[selection.chosen or ""]),
     )
+
+
+def _native_blood(chosen: MemberMaps, way_back: WayBack, myocardium: Mask) -> Mask | None:
+    """Blood pool on the native grid, by the rule of the myocardium, which goes first where both just reach it."""
+    if len(chosen.probability) <= BLOOD_POOL:
+        return None
+    return (way_back.to_native(chosen.probability[BLOOD_POOL]) >= MASK_THRESHOLD) & ~myocardium

@@ -13,14 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pool.errors import SettingsError, UnreadableFileError
-from pool.guarded_transfer import ANSWER, QUESTION, Answer, unpack_error, unpack_study
+from pool.guarded_transfer import ANSWER, QUESTION, Answer, unpack_content, unpack_error, unpack_study
 from pool.inputs import StudyInput
+from pool.run_choice import RunChoice
+
+if TYPE_CHECKING:
+    from pool.dicom.stacks import StudyContent
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
 """Of the environment; no token or password of the service reaches the child."""
@@ -47,7 +52,10 @@ class ReadingLimits:
 
 
 def open_study_guarded(
-    study: Path | Sequence[Path], limits: ReadingLimits | None = None, scratch: Path | None = None
+    study: Path | Sequence[Path],
+    choice: RunChoice | None = None,
+    limits: ReadingLimits | None = None,
+    scratch: Path | None = None,
 ) -> StudyInput:
     """As `pool.inputs.open_study`, in a child process.
 
@@ -55,6 +63,7 @@ def open_study_guarded(
 
     Args:
         study: as `pool.inputs.open_study`.
+        choice: as `pool.inputs.open_study`.
         limits: see `ReadingLimits`.
         scratch: where frames and unpacked files lie meanwhile; default the system's folder for temporary files, where
             they stay if this process is killed.
@@ -63,10 +72,41 @@ def open_study_guarded(
         StudyError: as `pool.inputs.open_study`, in the same words; an `UnreadableFileError` where the child came to no
             answer within its limits or crashed.
     """
+    with _answered(study, choice, limits, content_only=False, scratch=scratch) as (answer, work):
+        return unpack_study(answer, work)
+
+
+def study_content_guarded(
+    study: Path | Sequence[Path], choice: RunChoice | None = None, limits: ReadingLimits | None = None
+) -> StudyContent:
+    """As `pool.dicom.read.read_study_content`, of a folder, zip or list of DICOM files, in a child process.
+
+    Raises:
+        StudyError: as `open_study_guarded`.
+    """
+    with _answered(study, choice, limits, content_only=True) as (answer, _):
+        return unpack_content(answer)
+
+
+@contextmanager
+def _answered(
+    study: Path | Sequence[Path],
+    choice: RunChoice | None,
+    limits: ReadingLimits | None,
+    content_only: bool,
+    scratch: Path | None = None,
+) -> Iterator[tuple[Answer, Path]]:
+    """The child's answer and the folder that holds its arrays, for as long as the block lasts."""
     limits = limits or ReadingLimits()
     single = isinstance(study, str | Path)
     paths = [Path(study)] if isinstance(study, str | Path) else [Path(path) for path in study]
-    question = {"paths": [str(path.absolute()) for path in paths], "single": single, "limits": asdict(limits)}
+    question = {
+        "paths": [str(path.absolute()) for path in paths],
+        "single": single,
+        "choice": asdict(choice or RunChoice()),
+        "content_only": content_only,
+        "limits": asdict(limits),
+    }
     with tempfile.TemporaryDirectory(prefix="reading-", dir=scratch) as folder:
         work = Path(folder)
         (work / QUESTION).write_text(json.dumps(question))
@@ -81,7 +121,7 @@ def open_study_guarded(
         answer = Answer.load(work / ANSWER)
         if answer.error is not None:
             raise unpack_error(answer.error)
-        return unpack_study(answer, work)
+        yield answer, work
 
 
 def _run(work: Path, limits: ReadingLimits) -> str:

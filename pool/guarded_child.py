@@ -9,10 +9,15 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pool.errors import PoolError, UnreadableFileError
-from pool.guarded_transfer import QUESTION, pack_error, pack_study
+from pool.guarded_transfer import QUESTION, pack_content, pack_error, pack_study, unpack_choice
 from pool.inputs import open_study
+from pool.run_choice import RunChoice
+
+if TYPE_CHECKING:
+    from pool.dicom.stacks import StudyContent
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 _LARGEST_FILE = 2**33
@@ -26,9 +31,12 @@ def main(work: Path, parent: int) -> None:
     _preload()
     limit(memory_mb * 10**6, seconds, parent)
     paths = [Path(path) for path in question["paths"]]
+    choice = unpack_choice(question["choice"])
     try:
-        study = open_study(paths[0] if question["single"] else paths)
-        pack_study(study, work)
+        if question["content_only"]:
+            pack_content(_content(paths, choice), work)
+        else:
+            pack_study(open_study(paths[0] if question["single"] else paths, choice), work)
     except PoolError as error:
         pack_error(error, work)
     except MemoryError:
@@ -41,6 +49,16 @@ def main(work: Path, parent: int) -> None:
             ),
             work,
         )
+
+
+def _content(paths: list[Path], choice: RunChoice) -> StudyContent:
+    from pool.dicom.archive import dicom_files
+    from pool.dicom.read import read_study_content
+
+    if len(paths) > 1:
+        return read_study_content(paths, choice)
+    with dicom_files(paths[0]) as files:
+        return read_study_content(files, choice)
 
 
 def _preload() -> None:

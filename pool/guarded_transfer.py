@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import pool.errors
 from pool.errors import PoolError, StudyError, UnreadableFileError
 from pool.inputs import StudyInput
+from pool.run_choice import Role, RunChoice
 from pool.series import PerfusionSeries, SliceGeometry
+
+if TYPE_CHECKING:
+    from pool.dicom.roles import SortedSeries
+    from pool.dicom.stacks import StudyContent
 
 QUESTION, ANSWER = "question.json", "answer.json"
 _FRAMES, _TIMES = "frames.npy", "times.npy"
@@ -31,6 +36,8 @@ class Answer:
     """Fields of the series but its arrays."""
     dicom: Mapping[str, Any] | None
     """Fields of the DICOM study but its series; None for other inputs."""
+    content: Mapping[str, Any] | None
+    """Fields of a study's content, where that was asked for."""
 
     @classmethod
     def load(cls, path: Path) -> Answer:
@@ -59,13 +66,41 @@ def pack_study(study: StudyInput, work: Path) -> None:
             "identity": dict(study.dicom.identity),
             "thickness_mm": study.dicom.thickness_mm,
             "warnings": study.dicom.warnings,
+            "role": study.dicom.role,
+            "sorting": [asdict(item) for item in study.dicom.sorting],
         }
-    _write(work, Answer(None, fields, dicom))
+    _write(work, Answer(None, fields, dicom, None))
+
+
+def pack_content(content: StudyContent, work: Path) -> None:
+    """Leave a study's content in `work`."""
+    _write(work, Answer(None, None, None, asdict(content)))
+
+
+def unpack_content(answer: Answer) -> StudyContent:
+    """The content that a child left.
+
+    Raises:
+        UnreadableFileError: it is none.
+    """
+    from pool.dicom.stacks import StudyContent
+
+    try:
+        fields = dict(answer.content or {})
+        return StudyContent(_sorting(fields["series"]), tuple(unpack_choice(run) for run in fields["runs"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise _BAD_ANSWER from error
+
+
+def unpack_choice(fields: Mapping[str, Any]) -> RunChoice:
+    """A choice from its fields."""
+    roles = {str(number): Role(role) for number, role in fields["roles"].items()}
+    return RunChoice(**{**fields, "roles": roles, "series_uids": tuple(fields["series_uids"])})
 
 
 def pack_error(error: PoolError, work: Path) -> None:
     """Leave a refusal in `work`."""
-    _write(work, Answer(error.to_dict(), None, None))
+    _write(work, Answer(error.to_dict(), None, None, None))
 
 
 def unpack_error(fields: Mapping[str, str]) -> StudyError:
@@ -114,7 +149,15 @@ def _dicom(fields: Mapping[str, Any], series: PerfusionSeries) -> Any:
         identity={str(key): str(value) for key, value in fields["identity"].items()},
         thickness_mm=None if fields["thickness_mm"] is None else float(fields["thickness_mm"]),
         warnings=tuple(fields["warnings"]),
+        role=Role(fields["role"]),
+        sorting=_sorting(fields["sorting"]),
     )
+
+
+def _sorting(items: Sequence[Mapping[str, Any]]) -> tuple[SortedSeries, ...]:
+    from pool.dicom.roles import SortedSeries
+
+    return tuple(SortedSeries(**{**item, "role": Role(item["role"])}) for item in items)
 
 
 def _tuple_or_none(values: Any) -> tuple[float, float] | None:

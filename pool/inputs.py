@@ -21,6 +21,7 @@ from pool.errors import (
 from pool.matfile import read_mat_array
 from pool.nifti import read_nifti
 from pool.npzfile import read_npz_arrays
+from pool.run_choice import RunChoice
 from pool.series import PerfusionSeries, names_of_slices
 
 if TYPE_CHECKING:
@@ -42,24 +43,25 @@ class StudyInput:
     """Headers to write DICOM results against; None for other inputs."""
 
 
-def open_study(study: Path | Sequence[Path]) -> StudyInput:
+def open_study(study: Path | Sequence[Path], choice: RunChoice | None = None) -> StudyInput:
     """Read a study.
 
     Args:
         study: a folder or zip of DICOM files, a list of DICOM files, or one `.mat` (`final_img`, row col time), `.npz`
             (`frames` slice time row col, `times_s` slice time or time, `pixel_spacing_mm` row col) or NIfTI file.
+        choice: which run of a DICOM study, and what its headers do not say; array files hold one run.
 
     Raises:
         StudyError: one sentence on what is wrong, see `pool.errors`.
     """
     paths = [Path(study)] if isinstance(study, str | Path) else [Path(path) for path in study]
     try:
-        return _opened(paths)
+        return _opened(paths, choice)
     except PermissionError as error:
         raise _forbidden(Path(error.filename or paths[0])) from error
 
 
-def _opened(paths: Sequence[Path]) -> StudyInput:
+def _opened(paths: Sequence[Path], choice: RunChoice | None) -> StudyInput:
     if not paths:
         raise EmptyStudyError(
             "study", "needs at least one file", "none", "Send DICOM files, a zip, .mat, .npz or NIfTI."
@@ -82,16 +84,20 @@ def _opened(paths: Sequence[Path]) -> StudyInput:
                 f"{len(paths)} files",
                 "Send them one by one.",
             )
+        if choice is not None and choice != RunChoice():
+            raise UnsupportedFileError(
+                f"file {arrays[0].name}", "holds one run, and nothing to choose from", "a choice", "Leave it out."
+            )
         return StudyInput(read_array_file(arrays[0]))
 
     from pool.dicom.archive import dicom_files  # these need pydicom; the rest of this module does not
     from pool.dicom.read import read_dicom_study
 
     if len(paths) > 1:
-        dicom = read_dicom_study(paths)
+        dicom = read_dicom_study(paths, choice)
     else:
         with dicom_files(paths[0]) as files:
-            dicom = read_dicom_study(files)
+            dicom = read_dicom_study(files, choice)
     return StudyInput(dicom.series, dicom)
 
 
@@ -106,7 +112,7 @@ def read_array_file(path: Path) -> PerfusionSeries:
     reader = _read_mat if name.endswith(".mat") else _read_npz if name.endswith(".npz") else read_nifti
     try:
         return reader(path)
-    except (PoolError, MemoryError):
+    except PoolError:
         raise
     except PermissionError as error:
         raise _forbidden(path) from error

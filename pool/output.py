@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +11,17 @@ from pathlib import Path
 
 from pool.errors import OutputError
 
-RESULT_NAMES = ("result.json", "maps.npz", "members.npz", "overlay.png", "members.png", "segmentation.dcm", "umap.dcm")
-"""Every file that a result may hold."""
+RESULT_NAMES = (
+    *("result.json", "maps.npz", "members.npz", "overlay.png", "members.png"),
+    *("segmentation.dcm", "umap.dcm", "report.dcm", "contours.dcm", "segmentation.nii.gz", "umap.nii.gz"),
+)
+"""Every file that a result may hold; where slices are not equally spaced, NIfTI files are written slice by slice."""
+_SLICE_NAME = re.compile(r"(segmentation|umap)-[a-z0-9-]{1,40}\.nii\.gz")
+
+
+def is_result_name(name: str) -> bool:
+    """Whether a result may hold a file of this name."""
+    return name in RESULT_NAMES or _SLICE_NAME.fullmatch(name) is not None
 
 
 @contextmanager
@@ -54,7 +64,7 @@ def _check_replaceable(out_dir: Path) -> None:
         raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.") from None
     except OSError as error:
         raise OutputError(f"folder {out_dir.name}", "must be readable", error.strerror or "") from error
-    if foreign := [name for name in names if name not in RESULT_NAMES]:
+    if foreign := [name for name in names if not is_result_name(name)]:
         raise OutputError(
             f"folder {out_dir.name}", "must be new, empty or an earlier result", foreign[0], "Give another --out."
         )

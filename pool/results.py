@@ -1,4 +1,4 @@
-"""A study's result as files: `result.json`, `maps.npz`, `members.npz`, two PNGs and the DICOM objects.
+"""A study's result as files: `result.json`, `maps.npz`, `members.npz`, two PNGs, NIfTI and the DICOM objects.
 
 Files hold no time stamps: the same study, pool and settings give the same bytes.
 """
@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pool.analysis import SliceAnalysis, StudyAnalysis
+from pool.nifti_out import write_nifti_maps
 from pool.output import whole_folder
 from pool.series import PerfusionSeries
+from pool.shapes import BLOOD_POOL, MYOCARDIUM
 
 if TYPE_CHECKING:
     from pool.dicom.read import DicomStudy
 
 SCHEMA = "perfusion-pool/result/1"
+UNKNOWN_THICKNESS_MM = 8.0
+"""Third axis of a NIfTI file that holds one slice, where the headers do not say [mm]."""
 NOT_FOR_DIAGNOSIS = "Research use only. Not for diagnosis."
 
 
@@ -130,13 +134,16 @@ def members_npz(analysis: StudyAnalysis) -> bytes:
     return _npz({"ids": np.array(ids), "mask": analysis.series.to_input_grid(masks)})
 
 
-def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | None = None) -> list[Path]:
+def write_results(
+    analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | None = None, *, labelmap: bool = False
+) -> list[Path]:
     """Write every file of a result into a folder that appears whole or not at all.
 
     Args:
         analysis: the result.
         out_dir: a new or empty folder, or one that holds an earlier result, which is then replaced.
-        dicom: the headers of the study, if it came as DICOM: then `segmentation.dcm` and `umap.dcm` are written too.
+        dicom: the headers of the study, if it came as DICOM: then the DICOM objects are written too.
+        labelmap: `segmentation.dcm` as a label map instead of BINARY.
 
     Returns:
         The files, in `out_dir`.
@@ -155,10 +162,21 @@ def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | No
         if dicom is not None:
             from pool.dicom.objects import write_dicom_objects
 
-            write_dicom_objects(analysis, dicom, staging)
+            write_dicom_objects(analysis, dicom, staging, labelmap=labelmap)
+        thickness_mm = (dicom.thickness_mm if dicom is not None else None) or UNKNOWN_THICKNESS_MM
+        write_nifti_maps(drawn_labels(analysis), analysis.series, staging, "segmentation", thickness_mm)
+        write_nifti_maps(analysis.uncertainties, analysis.series, staging, "umap", thickness_mm)
         (staging / "result.json").write_bytes(result_json(analysis))
         names = sorted(path.name for path in staging.iterdir())
     return [Path(out_dir) / name for name in names]
+
+
+def drawn_labels(analysis: StudyAnalysis) -> np.ndarray:
+    """uint8 `slice row col`, native grid: 1 myocardium, 2 blood pool, as `pool.masks` reads drawn masks by default."""
+    labels = np.where(analysis.masks, MYOCARDIUM, 0).astype(np.uint8)
+    if analysis.blood is not None:
+        labels[analysis.blood] = BLOOD_POOL
+    return labels
 
 
 def check_study_output(dicom: DicomStudy | None) -> None:

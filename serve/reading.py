@@ -46,6 +46,6 @@ class GuardedReader:
         self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
     ) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
         """See `Reader.read`."""
-        study = open_study_guarded(files[0] if len(files) == 1 else files, self._limits, scratch)
+        study = open_study_guarded(files[0] if len(files) == 1 else files, limits=self._limits, scratch=scratch)
         check_study_output(study.dicom)
         return study, prepare(study.series, settings)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from pool.dicom.media import media_directory_files
 from pool.dicom.opening import IMAGE_SUFFIXES, SIDE_NAMES, SIDE_SUFFIXES, is_dicom
 from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
 
@@ -25,6 +26,8 @@ _CHUNK = 2**20
 def find_dicom_files(path: Path) -> list[Path]:
     """Every file of a folder (searched to the bottom, any extension), in order of its path; a single file is itself.
 
+    A DICOMDIR stands for the images that it lists.
+
     Side files stay in the list, so that the reader can say how many it left out.
 
     Raises:
@@ -32,7 +35,7 @@ def find_dicom_files(path: Path) -> list[Path]:
         UnreadableFileError: no such path, no DICOM file among the files, or a file or folder without permission.
     """
     if path.is_file():
-        found = [path]
+        found = media_directory_files(path) if path.name.upper() == "DICOMDIR" else [path]
     elif path.is_dir():
         found = _files_below(path)
     else:
@@ -98,7 +101,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     """`_write_members`, with an error in words for whatever is wrong with the archive."""
     try:
         _write_members(archive, folder)
-    except (PoolError, MemoryError):
+    except PoolError:
         raise
     except OSError as error:
         raise _refusal(archive, "must be a zip archive that can be unpacked", type(error).__name__) from error

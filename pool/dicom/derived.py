@@ -78,7 +78,7 @@ def common_arguments(
     a date gets 1900-01-01.
     """
     source = carrier(study)
-    date, time = source.get("StudyDate") or _UNKNOWN_DATE, source.get("StudyTime") or _UNKNOWN_TIME
+    date, time = moment_of(study)
     geometry = study.series.geometry
     spacing_mm = study.series.pixel_spacing_mm
     assert geometry is not None
@@ -109,14 +109,26 @@ def common_arguments(
     }
 
 
-def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivation: Code) -> None:
-    """Refer to the true source frames and replace what the library took from the clock or from chance."""
+def moment_of(study: DicomStudy) -> tuple[str, str]:
+    """Date and time that stand in derived objects: the study's, else 1900-01-01."""
+    source = carrier(study)
+    return str(source.get("StudyDate") or _UNKNOWN_DATE), str(source.get("StudyTime") or _UNKNOWN_TIME)
+
+
+def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivation: Code) -> list[int]:
+    """Refer to the true source frames and replace what the library took from the clock or from chance.
+
+    Returns:
+        The slice of every frame.
+    """
     geometry = study.series.geometry
     assert geometry is not None
     positions = np.array([g.position_mm for g in geometry])
+    slices = []
     for item in made.PerFrameFunctionalGroupsSequence:
         placed = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
         s = int(np.linalg.norm(positions - placed, axis=1).argmin())
+        slices.append(s)
         source = study.sources[s][REFERENCE_FRAME].reference(with_frame=True)
         source.SpatialLocationsPreserved = "YES"
         source.PurposeOfReferenceCodeSequence = [coded(_SOURCE_IMAGE)]
@@ -139,6 +151,7 @@ def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivati
     made.BodyPartExamined = "HEART"
     if origin.few_answers:
         made.ImageComments = origin.few_answers
+    return slices
 
 
 def save(made: Dataset, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
+from pool.dicom.scaling import philips_scale_slope
 from pool.dicom.sources import SourceFrame
 from pool.dicom.times import CLOCK_KEYS, time_values
 from pool.errors import UnreadableFileError
@@ -19,6 +20,8 @@ CLASSIC_CLASSES = (MRImageStorage,)
 ENHANCED_CLASSES = (EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 GEOMETRY_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 """Without these a frame has no place in the patient; they are never guessed."""
+PREPARATION_TAGS = ("FlipAngle", "InversionTime", "SequenceName")
+"""What a proton-density frame is taken with otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,14 @@ class FrameRecord:
     """Rescale slope."""
     intercept: float
     """Rescale intercept."""
+    scale_slope: float | None
+    """Philips' private scale slope; None where there is none. See `pool.dicom.scaling`."""
+    image_type: tuple[str, ...]
+    """Values of ImageType, upper case."""
+    state_codes: tuple[Dataset, ...]
+    """Items of PatientPhysiologicalStateCodeSequence (0018,9772)."""
+    preparation: tuple[str, ...]
+    """Flip angle, inversion time and sequence name: a proton-density frame differs in one of them."""
     component: str
     """`M` for magnitude, or what the image type says else: `P`, `R`, `I`."""
     echo: float
@@ -76,11 +87,6 @@ class FrameRecord:
     def clock_s(self) -> float | None:
         """Time of day [s], to tell two runs of one examination apart; None where no tag says."""
         return next((self.times[key] for key in CLOCK_KEYS if key in self.times), None)
-
-    @property
-    def is_aif(self) -> bool:
-        """True where a name says that this series measures the arterial input and is no image of the wall."""
-        return "AIF" in self.names.upper().replace("_", " ").replace("-", " ").split()
 
 
 def frame_records(path: Path, header: Dataset) -> list[FrameRecord]:
@@ -149,6 +155,10 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         impossible_tags=tuple(tag for tag, good in zip(GEOMETRY_TAGS, possible, strict=False) if not good),
         slope=float(value("RescaleSlope", 1.0)),
         intercept=float(value("RescaleIntercept", 0.0)),
+        scale_slope=philips_scale_slope(sources),
+        image_type=tuple(image_type),
+        state_codes=tuple(value("PatientPhysiologicalStateCodeSequence") or ()),
+        preparation=tuple(str(value(tag, "")) for tag in PREPARATION_TAGS),
         component=component if component in ("P", "R", "I") else "M",
         echo=_finite(value("EffectiveEchoTime", value("EchoTime", 0.0))),
         order=(_finite(header.get("InstanceNumber") or 0), _finite(counted)),

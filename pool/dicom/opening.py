@@ -88,7 +88,7 @@ def reading(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (PoolError, MemoryError):
+    except PoolError:
         raise
     except PermissionError as error:
         raise UnreadableFileError(f"file {name}", "must be readable", _in_words(error), _READ_REMEDY) from error

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset
 
-from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, FrameRecord, frame_records
+from pool.dicom.frames import FrameRecord
 from pool.dicom.geometry import base_to_apex, slice_geometry
-from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, reading, refuse_lost_image
+from pool.dicom.headers import read_frame_records
+from pool.dicom.opening import MOST_PIXELS, read_pixels
+from pool.dicom.proton_density import check_left, leading_by_brightness, leading_by_header
+from pool.dicom.roles import SortedSeries
+from pool.dicom.scaling import value_transforms
 from pool.dicom.sources import SourceFrame, identity_of
-from pool.dicom.stacks import choose_stack
+from pool.dicom.stacks import StudyContent, choose_stack, study_content
 from pool.dicom.times import time_axis
-from pool.errors import EmptyStudyError, InconsistentStudyError, UnreadableFileError, UnsupportedFileError
-from pool.series import LEAST_FRAMES, UNCLEAR_ORDER, PerfusionSeries, names_of_slices
-
-_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-_UID_TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+from pool.errors import InconsistentStudyError, UnreadableFileError
+from pool.run_choice import Role, RunChoice
+from pool.series import UNCLEAR_ORDER, PerfusionSeries, names_of_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +38,22 @@ class DicomStudy:
     """Slice thickness [mm]; None where the headers do not say."""
     warnings: tuple[str, ...]
     """Those of `series.remarks` that the user should check, for example an uncertain order of the slices."""
+    role: Role = Role.PERFUSION
+    """Stress, rest, or perfusion where nobody says which."""
+    sorting: tuple[SortedSeries, ...] = ()
+    """Every series of the upload, and what it was taken for."""
 
 
-def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
-    """Read the one first-pass perfusion run among `files`, in any order, side files and localisers among them.
+def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> DicomStudy:
+    """Read one first-pass perfusion run among `files`, in any order, side files and localisers among them.
 
-    Slices are ordered from base to apex (`geometry.base_to_apex`), frames by the first time tag that serves
-    (`times.time_axis`). The same files give the same study in whatever order they come.
+    Series are sorted by `stacks.choose_stack`, slices from base to apex (`geometry.base_to_apex`), frames by the first
+    time tag that serves (`times.time_axis`); proton-density frames that lead are left out (`proton_density`). The same
+    files give the same study in whatever order they come.
 
     Args:
         files: DICOM files, and others, which are left out with a remark.
+        choice: which run, and what the headers do not say.
 
     Raises:
         EmptyStudyError: no file.
@@ -57,17 +63,9 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
         TooFewFramesError: no slice with 8 frames.
         NonFiniteError: pixels that are not finite after rescaling.
     """
-    if not files:
-        raise EmptyStudyError("study", "needs at least one file", "none", "Choose the exported images.")
-    headers, remarks = _mr_headers(files)
-    _refuse_mixture(headers)
-    records: list[FrameRecord] = []
-    for path, header in headers:
-        with reading(path.name):
-            records += frame_records(path, header)
-    records.sort(key=lambda r: (r.series_uid, r.order, r.header.SOPInstanceUID, r.frame_number or 0))
-    placed, geometry_remarks = _with_geometry(records)
-    stack = choose_stack(placed)
+    choice = choice or RunChoice()
+    records, remarks = _chosen_records(files, choice)
+    stack = choose_stack(records, choice)
     slices, clear = base_to_apex(stack.places)
     names = names_of_slices(len(slices))
     _refuse_unequal(slices, names)
@@ -85,120 +83,61 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
         warnings.append(UNCLEAR_ORDER)
     if axis.contradicts_count:
         warnings.append(f"the instance numbers contradict every time tag; frames are ordered by {axis.key}")
+    frames, scaling_remark = _frames(ordered)
+    n_leading, why = _leading(ordered, frames, choice)
+    times_s = np.stack(axis.times_s)[:, n_leading:]
+    kept = [records[n_leading:] for records in ordered]
     row_mm, col_mm = ordered[0][0].spacing_mm
     series = PerfusionSeries(
-        frames=_frames(ordered),
-        times_s=np.stack(axis.times_s),
+        frames=np.ascontiguousarray(frames[:, n_leading:]),
+        times_s=np.round(times_s - times_s.min(), 6),
         pixel_spacing_mm=(row_mm, col_mm),
         slice_names=names,
-        geometry=tuple(slice_geometry(records[0]) for records in ordered),
-        remarks=(axis.remark, *remarks, *geometry_remarks, *stack.remarks, *warnings),
+        geometry=tuple(slice_geometry(records[0]) for records in kept),
+        remarks=(axis.remark, *filter(None, (why, scaling_remark)), *remarks, *stack.remarks, *warnings),
     )
     return DicomStudy(
         series,
-        tuple(tuple(record.source for record in records) for records in ordered),
-        identity_of(ordered[0][0].header),
-        ordered[0][0].thickness_mm,
+        tuple(tuple(record.source for record in records) for records in kept),
+        identity_of(kept[0][0].header),
+        kept[0][0].thickness_mm,
         tuple(warnings),
+        stack.role,
+        stack.sorting,
     )
 
 
-def _mr_headers(files: Sequence[Path]) -> tuple[list[tuple[Path, Dataset]], list[str]]:
-    """Headers of all MR images, each instance once, and remarks about the rest."""
-    images = [path for path in files if is_dicom(path)]
-    side = sorted(set(files) - set(images))
-    if not images:
-        raise UnreadableFileError(
-            "study",
-            "needs at least one DICOM file",
-            f"{_n_files(len(files))}, none of them DICOM",
-            "Export the images from the scanner or the archive as DICOM.",
-        )
-    for path in side:
-        refuse_lost_image(path)
-    # counts alone: exports are often named after patients
-    remarks = [f"left out {_n_files(len(side))} that {'is' if len(side) == 1 else 'are'} no DICOM"] if side else []
-    kept: dict[str, tuple[Path, Dataset]] = {}
-    others: list[str] = []
-    n_twice = 0
-    for path in images:
-        header = read_header(path)
-        with reading(path.name):
-            sop_class = header.get("SOPClassUID")
-            if header.file_meta.get("MediaStorageSOPClassUID") == _MEDIA_DIRECTORY:
-                continue
-            if sop_class not in CLASSIC_CLASSES + ENHANCED_CLASSES:
-                others.append(getattr(sop_class, "name", "") or "a file without a SOP class")
-                continue
-            for tag in _UID_TAGS:
-                if not header.get(tag):
-                    raise UnreadableFileError(f"file {path.name}", f"must hold {tag}", "none", "Export it again.")
-        uid = str(header.SOPInstanceUID)
-        if uid in kept:
-            _refuse_differing_twins(path, kept[uid][0])
-            n_twice += 1
-            continue
-        kept[uid] = (path, header)
-    if not kept:
-        raise UnsupportedFileError(
-            "study",
-            "needs MR images (MR or Enhanced MR Image Storage)",
-            _listed(others) or "a media directory alone",
-            "Send the scanner's original perfusion images.",
-        )
-    if others:
-        remarks.append(f"left out files that are no MR images: {_listed(others)}")
-    if n_twice:
-        remarks.append(f"{_n_files(n_twice)} came twice and counted once")
-    return list(kept.values()), remarks
+def read_study_content(files: Sequence[Path], choice: RunChoice | None = None) -> StudyContent:
+    """Every series among `files` with what it was taken for, and the runs that could be analysed; reads no pixels.
+
+    Raises:
+        StudyError: as `read_dicom_study`, for files that cannot be read and studies without a run.
+    """
+    choice = choice or RunChoice()
+    return study_content(_chosen_records(files, choice)[0], choice)
 
 
-def _refuse_differing_twins(one: Path, other: Path) -> None:
-    digests = {hashlib.sha256(path.read_bytes()).digest() for path in (one, other)}
-    if len(digests) > 1:
-        raise InconsistentStudyError(
-            f"files {other.name} and {one.name}",
-            "files with the same SOP Instance UID must be the same",
-            "different contents",
-            "Send the original export.",
-        )
+def _chosen_records(files: Sequence[Path], choice: RunChoice) -> tuple[list[FrameRecord], list[str]]:
+    records, remarks = read_frame_records(files)
+    if choice.series_uids:
+        records = [record for record in records if record.series_uid in choice.series_uids]
+        if not records:
+            raise InconsistentStudyError("study", "must hold the chosen series", "none of them")
+    return records, remarks
 
 
-def _refuse_mixture(headers: Sequence[tuple[Path, Dataset]]) -> None:
-    """Never mix patients or studies; the identifiers stay out of the message."""
-    patients, studies = set(), set()
-    for path, header in headers:
-        with reading(path.name):
-            name = str(header.get("PatientName") or "").upper().strip("^ ")
-            patients.add((str(header.get("PatientID") or "").strip(), name, str(header.get("PatientBirthDate") or "")))
-            studies.add(str(header.StudyInstanceUID))
-    if len(patients) > 1:
-        raise InconsistentStudyError(
-            "study", "must be of one patient", f"files of {len(patients)} patients", "Send each patient on their own."
-        )
-    if len(studies) > 1:
-        raise InconsistentStudyError(
-            "study", "must be of one examination", f"files of {len(studies)} studies", "Send each study on its own."
-        )
-
-
-def _with_geometry(records: Sequence[FrameRecord]) -> tuple[list[FrameRecord], list[str]]:
-    """Frames that know their place; a dynamic series that does not is refused, single other images are left out."""
-    placed = [record for record in records if not (record.missing_tags or record.impossible_tags)]
-    lost = [record for record in records if record.missing_tags or record.impossible_tags]
-    n_of_series = Counter(record.series_uid for record in records)
-    placed_series = {record.series_uid for record in placed}
-    for record in lost:
-        if not placed or record.series_uid in placed_series or n_of_series[record.series_uid] >= LEAST_FRAMES:
-            found = [f"no {tag}" for tag in record.missing_tags]
-            found += [f"an impossible {tag}" for tag in record.impossible_tags]
-            raise InconsistentStudyError(
-                f"file {record.path.name}",
-                "needs its place in the patient, which is never guessed",
-                " and ".join(found),
-                "Did an anonymiser change it? Send the original export.",
-            )
-    return placed, [f"left out {len(lost)} images without geometry"] if lost else []
+def _leading(ordered: Sequence[Sequence[FrameRecord]], frames: np.ndarray, choice: RunChoice) -> tuple[int, str]:
+    """How many frames that lead every slice are proton-density frames, and how that is known."""
+    n, why = choice.n_proton_density, "as the user said"
+    if n is None:
+        n, why = leading_by_header(ordered), "taken with another preparation than the others"
+    if not n and choice.n_proton_density is None:
+        n, why = leading_by_brightness(frames), "brighter than all that follow"
+    if not n:
+        return 0, ""
+    check_left(frames.shape[1], n)
+    plural = "s that lead" if n > 1 else " that leads"
+    return n, f"left out {n} proton-density frame{plural} every slice: {why}"
 
 
 def _refuse_unequal(slices: Sequence[Sequence[FrameRecord]], names: Sequence[str]) -> None:
@@ -216,12 +155,14 @@ def _refuse_unequal(slices: Sequence[Sequence[FrameRecord]], names: Sequence[str
     )
 
 
-def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> np.ndarray:
+def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str]:
+    """Frames `slice time row col` in one unit, and a remark on it where it is not the files' own."""
     n_rows, n_cols = ordered[0][0].shape
     shape = (len(ordered), len(ordered[0]), n_rows, n_cols)
     if np.prod(shape, dtype=float) > MOST_PIXELS:
         raise UnreadableFileError("study", f"may hold at most {MOST_PIXELS} pixels", f"{shape} (slice time row col)")
     frames = np.empty(shape, dtype=np.float32)
+    transforms, remark = value_transforms([record for records in ordered for record in records])
     wanted: dict[Path, list[tuple[int, int, FrameRecord]]] = {}
     for s, records in enumerate(ordered):
         for t, record in enumerate(records):
@@ -229,15 +170,6 @@ def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> np.ndarray:
     for path, places in wanted.items():
         stored = read_pixels(path)
         for s, t, record in places:
-            frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * record.slope + record.intercept
-    return frames
-
-
-def _n_files(n: int) -> str:
-    return f"{n} file" if n == 1 else f"{n} files"
-
-
-def _listed(names: Sequence[str]) -> str:
-    counts = Counter(names)
-    shown = [f"{name} ({n})" if n > 1 else name for name, n in sorted(counts.items())[:5]]
-    return ", ".join(shown) + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")
+            slope, intercept = transforms[s * shape[1] + t]
+            frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept
+    return frames, remark

@@ -2,55 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from pool.dicom.frames import FrameRecord
-from pool.dicom.geometry import by_place, same_grid, same_place
-from pool.dicom.times import DAY_S, time_axis
+from pool.dicom.groups import Group, grouped, stacked
+from pool.dicom.roles import SortedSeries, assign_roles, is_run, state_of, without_twins
+from pool.dicom.times import time_axis
 from pool.errors import InconsistentStudyError, TooFewFramesError
+from pool.run_choice import Role, RunChoice
 from pool.series import LEAST_FRAMES
 
 CLEAR_WIN = 2.5
 """The chosen stack holds at least this many times the frames of the next best one, else the user has to choose."""
-SAME_RUN_S = 60.0
-"""Series of one run overlap in time; those that start more than this after another one ended belong to another run."""
 ONE_RUN_REMEDY = (
-    "Stress and rest, or original and motion-corrected images, are analysed one at a time: send one of them."
+    "Runs are analysed one at a time: choose one by --run stress or --run rest, say what a series is by --series "
+    "NUMBER=stress, or send one run alone."
 )
-
-
-@dataclass(eq=False)
-class _Group:
-    """Frames of one series on one grid with one echo time."""
-
-    records: list[FrameRecord]
-    places: list[list[FrameRecord]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.places = by_place(self.records)
-
-    @property
-    def n_frames(self) -> int:
-        return max(len(place) for place in self.places)
-
-    @property
-    def clock_s(self) -> tuple[float, float] | None:
-        clocks = [clock for record in self.records if (clock := record.clock_s) is not None]
-        return (min(clocks), max(clocks)) if clocks else None
-
-    def shares_place(self, other: _Group) -> bool:
-        return any(same_place(one[0], two[0]) for one in self.places for two in other.places)
-
-    def same_run(self, other: _Group) -> bool:
-        mine, theirs = self.clock_s, other.clock_s
-        if mine is None or theirs is None:
-            return True
-        gap = max(mine[0], theirs[0]) - min(mine[1], theirs[1])
-        if gap > DAY_S / 2 and max(mine[1], theirs[1]) < DAY_S:  # one before midnight, one after
-            gap = min(mine[0], theirs[0]) + DAY_S - max(mine[1], theirs[1])
-        return gap <= SAME_RUN_S
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,26 +28,100 @@ class Stack:
 
     places: list[list[FrameRecord]]
     """Frames of every slice."""
+    role: Role
+    """Stress, rest, or perfusion where nobody says which."""
+    sorting: tuple[SortedSeries, ...]
+    """Every series of the upload, and what it was taken for."""
     remarks: tuple[str, ...]
-    """What was left out."""
+    """What the run is, and what was left out, and why."""
 
 
-def choose_stack(records: Sequence[FrameRecord]) -> Stack:
+@dataclass(frozen=True)
+class StudyContent:
+    """What an upload holds."""
+
+    series: tuple[SortedSeries, ...]
+    """Every series, and what it was taken for."""
+    runs: tuple[RunChoice, ...]
+    """A choice for every run that is about as good as the best one, in order of time."""
+
+
+def choose_stack(records: Sequence[FrameRecord], choice: RunChoice) -> Stack:
     """The dynamic stack among all frames, all of which have their geometry.
 
-    A series is dynamic where some slice has at least 8 frames whose times span 2 s. Dynamic series on one grid, at
-    places of their own and overlapping in time, make a stack (scanners write one series a slice, or one for all). The
-    stack with the most frames wins if it wins clearly.
+    A series is dynamic where some slice has at least 8 frames whose times span 2 s. Dynamic series of one role on one
+    grid, at places of their own and overlapping in time, make a stack (scanners write one series a slice, or one for
+    all). A motion-corrected twin takes the place of its original, unless the choice says otherwise. Of several stacks
+    the choice picks one; without a word of it the stack with the most frames wins if it wins clearly.
 
     Raises:
         TooFewFramesError: no place with enough frames.
-        InconsistentStudyError: frames without times, or two stacks about equally good.
+        InconsistentStudyError: frames without times, no such run, or two stacks about equally good.
     """
-    magnitude = _magnitude(records)
-    groups = _grouped(magnitude, per_series=True)
-    if not any(group.n_frames >= LEAST_FRAMES for group in groups):
-        groups = _grouped(magnitude, per_series=False)
-    many = [group for group in groups if group.n_frames >= LEAST_FRAMES]
+    groups, stacks = _stacks(records, choice)
+    wanted = [stack for stack in stacks if choice.run in ("", stack[0].role)]
+    if not wanted:
+        number = stacks[0][0].first.series_number
+        raise InconsistentStudyError(
+            "study",
+            f"must hold a run at {choice.run}",
+            " and ".join(_in_words(stack) for stack in stacks),
+            f"Say what a series is, e.g. --series {number}={choice.run}.",
+        )
+    chosen = list(_winner(wanted))
+    short = [g for g in groups if 2 <= g.n_frames < LEAST_FRAMES and g.role is not Role.PROTON_DENSITY]
+    chosen += [group for group in short if all(group.belongs(member) for member in chosen)]
+    said = [f"{chosen[0].role} run: {chosen[0].reason}"] if chosen[0].role is not Role.PERFUSION else []
+    return Stack(
+        [place for group in chosen for place in group.places],
+        chosen[0].role,
+        tuple(SortedSeries.of(group) for group in groups),
+        (*said, *_left_out(records, groups, chosen)),
+    )
+
+
+def study_content(records: Sequence[FrameRecord], choice: RunChoice) -> StudyContent:
+    """Every series with what it was taken for, and the runs that could be analysed.
+
+    Raises:
+        TooFewFramesError, InconsistentStudyError: no run at all, as `choose_stack`.
+    """
+    groups, stacks = _stacks(records, choice)
+    good = [stack for stack in stacks if _worth(stack) * CLEAR_WIN > _worth(stacks[0])]
+    good.sort(key=lambda stack: min(group.clock_s or (0.0, 0.0) for group in stack))
+    runs = tuple(
+        RunChoice(
+            roles=choice.roles,
+            original=choice.original,
+            n_proton_density=choice.n_proton_density,
+            series_uids=tuple(sorted({group.first.series_uid for group in stack})),
+        )
+        for stack in good
+    )
+    return StudyContent(tuple(SortedSeries.of(group) for group in groups), runs)
+
+
+def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Group], list[list[Group]]]:
+    """All groups with their roles, and the stacks of those that may be analysed, the best first."""
+    groups = grouped(_magnitude(records), per_series=True)
+    if not any(group.is_long for group in groups):
+        groups = grouped(_magnitude(records), per_series=False)
+    dynamic = _dynamic(groups)
+    assign_roles(groups, dynamic, choice)
+    runs = [group for group in dynamic if is_run(group)]
+    if not runs:  # what is named AIF alone, with nothing beside it
+        runs = [group for group in dynamic if group.first.series_number not in choice.roles]
+        for group in runs:
+            group.role, group.reason = state_of(group.first)
+    if not runs:
+        raise InconsistentStudyError(
+            "study", "must hold a perfusion run", "none but what the user called something else", "Check --series."
+        )
+    return groups, sorted(stacked(without_twins(runs, choice.original)), key=_worth, reverse=True)
+
+
+def _dynamic(groups: Sequence[Group]) -> list[Group]:
+    many = [group for group in groups if group.is_long]
     if not many:
         raise TooFewFramesError(
             "series",
@@ -86,95 +129,59 @@ def choose_stack(records: Sequence[FrameRecord]) -> Stack:
             f"{max(group.n_frames for group in groups)} at most",
             "Was the export cut, or are these localisers?",
         )
-    timed = {id(group): time_axis([p for p in group.places if len(p) >= LEAST_FRAMES]) for group in many}
-    dynamic = [group for group in many if not isinstance(timed[id(group)], str)]
+    timed = [(group, time_axis([p for p in group.places if len(p) >= LEAST_FRAMES])) for group in many]
+    dynamic = [group for group, axis in timed if not isinstance(axis, str)]
     if not dynamic:
         raise InconsistentStudyError(
             "series",
             "frames need a time tag that differs from frame to frame and spans the seconds of a first pass",
-            str(timed[id(many[0])]),
+            str(timed[0][1]),
             "Is this a cine, or did an anonymiser remove the times?",
         )
-    dynamic = [group for group in dynamic if not group.records[0].is_aif] or dynamic
-    stacks = _stacked(dynamic)
-    chosen = _winner(stacks)
-    short = [group for group in groups if 2 <= group.n_frames < LEAST_FRAMES]
-    chosen += [group for group in short if all(_belongs(group, member) for member in chosen)]
-    kept = [place for group in chosen for place in group.places]
-    return Stack(kept, _left_out(records, [record for place in kept for record in place]))
+    return dynamic
 
 
 def _magnitude(records: Sequence[FrameRecord]) -> list[FrameRecord]:
     return [record for record in records if record.component == "M"] or list(records)
 
 
-def _grouped(records: Iterable[FrameRecord], per_series: bool) -> list[_Group]:
-    gathered: list[list[FrameRecord]] = []
-    for record in records:
-        for home in gathered:
-            first = home[0]
-            if per_series and first.series_uid != record.series_uid:
-                continue
-            if round(first.echo, 1) == round(record.echo, 1) and same_grid(first, record):
-                home.append(record)
-                break
-        else:
-            gathered.append([record])
-    return [_Group(home) for home in gathered]
-
-
-def _belongs(group: _Group, member: _Group) -> bool:
-    """True where `group` may be a further slice of the stack that `member` is part of."""
-    return same_grid(group.records[0], member.records[0]) and not group.shares_place(member) and group.same_run(member)
-
-
-def _stacked(groups: Sequence[_Group]) -> list[list[_Group]]:
-    stacks: list[list[_Group]] = []
-    for group in sorted(groups, key=lambda g: (-len(g.places), g.clock_s or (0.0, 0.0), g.records[0].series_uid)):
-        home = next((stack for stack in stacks if all(_belongs(group, member) for member in stack)), None)
-        if home is None:
-            stacks.append([group])
-        else:
-            home.append(group)
-    return stacks
-
-
-def _winner(stacks: list[list[_Group]]) -> list[_Group]:
-    ranked = sorted(stacks, key=_worth, reverse=True)
-    best = ranked[0]
-    for other in ranked[1:]:
+def _winner(stacks: list[list[Group]]) -> list[Group]:
+    best = stacks[0]
+    for other in stacks[1:]:
         tangled = len(best) > 1 and any(a.shares_place(b) and a.same_run(b) for a in best for b in other)
         if tangled or _worth(other) * CLEAR_WIN > _worth(best):
             raise InconsistentStudyError(
                 "study",
                 "must hold one perfusion run",
-                f"{len(stacks)} dynamic stacks: {' and '.join(_in_words(stack) for stack in ranked)}",
+                f"{len(stacks)} dynamic stacks: {' and '.join(_in_words(stack) for stack in stacks)}",
                 ONE_RUN_REMEDY,
             )
     return best
 
 
-def _worth(stack: Sequence[_Group]) -> float:
+def _worth(stack: Sequence[Group]) -> float:
     counts = [len(place) for group in stack for place in group.places]
     return len(counts) * float(median(counts))
 
 
-def _in_words(stack: Sequence[_Group]) -> str:
+def _in_words(stack: Sequence[Group]) -> str:
     n_slices = sum(len(group.places) for group in stack)
-    numbers = ", ".join(sorted({group.records[0].series_number for group in stack}))
+    numbers = ", ".join(sorted({group.first.series_number for group in stack}))
     plural = "s" if n_slices > 1 else ""
-    return f"{n_slices} slice{plural} of {max(g.n_frames for g in stack)} frames (series {numbers})"
+    role = "" if stack[0].role is Role.PERFUSION else f"{stack[0].role}, "
+    return f"{role}{n_slices} slice{plural} of {max(g.n_frames for g in stack)} frames (series {numbers})"
 
 
-def _left_out(records: Sequence[FrameRecord], kept: Sequence[FrameRecord]) -> tuple[str, ...]:
-    kept_ids = {id(record) for record in kept}
+def _left_out(records: Sequence[FrameRecord], groups: Sequence[Group], chosen: Sequence[Group]) -> tuple[str, ...]:
+    why = {id(record): f"{group.role}, {group.reason}" for group in groups for record in group.records}
+    kept = {id(record) for group in chosen for record in group.records}
     counts: dict[tuple[str, str, str], int] = {}
     for record in records:
-        if id(record) not in kept_ids:
-            kind = "" if record.component == "M" else " that are no magnitude images"
-            key = (record.series_number, record.series_uid, kind)
+        if id(record) not in kept:
+            reason = why.get(id(record), "no magnitude images")
+            key = (record.series_number, record.series_uid, reason)
             counts[key] = counts.get(key, 0) + 1
     return tuple(
-        f"left out {n} frame{'s' if n > 1 else ''}{kind} of series {number}: not part of the perfusion run"
-        for (number, _, kind), n in sorted(counts.items())
+        f"left out {n} frame{'s' if n > 1 else ''} of series {number}: {reason}"
+        for (number, _, reason), n in sorted(counts.items())
     )

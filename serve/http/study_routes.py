@@ -25,6 +25,7 @@ _MEDIA_TYPES = {
     ".dcm": "application/dicom",
     ".png": "image/png",
     ".npz": "application/zip",
+    ".gz": "application/gzip",
 }
 _FILES = {
     "type": "array",

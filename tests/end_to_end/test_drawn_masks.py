@@ -68,7 +68,7 @@ def write_seg(phantom: PhantomStudy, dicom: Path, path: Path) -> None:
     study = open_study(dicom).dicom
     assert study is not None
     myocardium, blood = phantom.labels == MYOCARDIUM, phantom.labels == BLOOD_POOL
-    write_segmentation(path, study, myocardium, blood_pool=blood, origin=Origin("i", "ab" * 32, "0.1.0"))
+    write_segmentation(path, study, myocardium, lv_blood=blood, origin=Origin("i", "ab" * 32, "0.1.0"))
 
 
 @pytest.mark.parametrize("kind", ["truth.npz", "mask.nii.gz", "seg.dcm"])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pool.guarded
+from pool.dicom.read import DicomStudy
 from pool.errors import EmptyStudyError, SettingsError, StudyError, UnreadableFileError
 from pool.guarded import ReadingLimits, open_study_guarded
-from pool.guarded_transfer import ANSWER, Answer, unpack_error, unpack_study
+from pool.guarded_transfer import _SERIES_FIELDS, ANSWER, Answer, unpack_error, unpack_study
 from pool.inputs import open_study
+from pool.series import PerfusionSeries
 from tests.pool.dicom import dicom_samples as samples
 from tests.samples import bolus_series, write_npz
 
@@ -30,6 +33,7 @@ def test_a_dicom_study_comes_through_unchanged(tmp_path: Path) -> None:
     assert there.dicom.sources == here.dicom.sources
     assert there.dicom.identity == here.dicom.identity
     assert there.dicom.identity["PatientName"] == name
+    assert there.dicom.sorting == here.dicom.sorting
     assert (there.dicom.thickness_mm, there.dicom.warnings) == (8.0, ())
 
 
@@ -59,8 +63,8 @@ def test_a_reader_that_wants_more_memory_is_refused(tmp_path: Path) -> None:
         pixel_spacing_mm=[1.0, 1.0],
     )
     with pytest.raises(UnreadableFileError) as caught:
-        open_study_guarded(tmp_path / "s.npz", ReadingLimits(memory_mb=20))
-    assert "memory" in str(caught.value)
+        open_study_guarded(tmp_path / "s.npz", limits=ReadingLimits(memory_mb=20))
+    assert "MemoryError" in str(caught.value)
 
 
 def test_a_reader_that_comes_to_no_end_is_killed_and_leaves_nothing(
@@ -71,7 +75,7 @@ def test_a_reader_that_comes_to_no_end_is_killed_and_leaves_nothing(
     (tmp_path / "tmp").mkdir()
     path = write_npz(tmp_path / "study.npz", bolus_series())
     with pytest.raises(UnreadableFileError) as caught:
-        open_study_guarded(path, ReadingLimits(seconds=0.05))  # no interpreter starts within that
+        open_study_guarded(path, limits=ReadingLimits(seconds=0.05))  # no interpreter starts within that
     assert str(caught.value) == (
         "study: must be readable with 3072 MB of memory in 0.05 s; found a reader that came to no end. "
         "Send the perfusion series alone, as the scanner exported them."
@@ -114,8 +118,8 @@ def test_no_secret_of_the_environment_reaches_the_child(monkeypatch: pytest.Monk
     "answer",
     [
         "no json",
-        json.dumps({"error": None, "series": None, "dicom": None}),
-        json.dumps({"error": None, "series": {"geometry": 3}, "dicom": None}),
+        json.dumps({"error": None, "series": None, "dicom": None, "content": None}),
+        json.dumps({"error": None, "series": {"geometry": 3}, "dicom": None, "content": None}),
         json.dumps([1]),
         json.dumps({"other": 1}),
     ],
@@ -137,3 +141,11 @@ def test_an_error_is_one_of_ours_whatever_it_claims_to_be() -> None:
 def test_limits_are_positive(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="reading limits: must be positive"):
         ReadingLimits(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_field_of_a_study_is_carried() -> None:
+    """A new field that is forgotten in `pool.guarded_transfer` would be lost on the way."""
+    carried = {*_SERIES_FIELDS, "geometry", "frames", "times_s"}
+    assert {field.name for field in fields(PerfusionSeries)} == carried
+    of_dicom = {"series", "sources", "identity", "thickness_mm", "warnings", "role", "sorting"}
+    assert {field.name for field in fields(DicomStudy)} == of_dicom

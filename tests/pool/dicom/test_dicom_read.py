@@ -217,10 +217,10 @@ def test_what_is_not_the_perfusion_run_is_left_out_in_words(tmp_path: Path) -> N
         "frame times from AcquisitionTime",
         "left out 1 file that is no DICOM",
         "1 file came twice and counted once",
-        "left out 2 frames of series 11: not part of the perfusion run",
-        "left out 10 frames of series 13: not part of the perfusion run",
-        "left out 1 frame of series 2: not part of the perfusion run",
-        "left out 30 frames of series 4: not part of the perfusion run",
+        "left out 2 frames of series 11: other, too few frames for a first pass",
+        "left out 10 frames of series 13: aif, its name says AIF",
+        "left out 1 frame of series 2: other, too few frames for a first pass",
+        "left out 30 frames of series 4: other, its frames span no first pass",
     )
 
 
@@ -229,9 +229,7 @@ def test_phase_images_beside_magnitude_are_left_out(tmp_path: Path) -> None:
     phase = {"SeriesNumber": 13, "series_uid": "1.2.9", "ImageType": ["ORIGINAL", "PRIMARY", "P"]}
     study = read_dicom_study([*files, *samples.write_study(tmp_path / "p", **phase)])
     assert_frames_are_right(study)
-    assert study.series.remarks[1:] == (
-        "left out 30 frames that are no magnitude images of series 13: not part of the perfusion run",
-    )
+    assert study.series.remarks[1:] == ("left out 30 frames of series 13: no magnitude images",)
 
 
 def test_instance_numbers_that_contradict_the_clock_are_warned_of(tmp_path: Path) -> None:

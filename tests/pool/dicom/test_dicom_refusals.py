@@ -167,8 +167,8 @@ def test_stress_and_rest_together(tmp_path: Path) -> None:
     files += samples.write_study(tmp_path / "rest", later, series_uid="1.2.9", SeriesNumber=20)
     assert refusal(files, InconsistentStudyError) == (
         "study: must hold one perfusion run; found 2 dynamic stacks: 3 slices of 10 frames (series 12) and "
-        "3 slices of 10 frames (series 20). Stress and rest, or original and motion-corrected images, are analysed "
-        "one at a time: send one of them."
+        "3 slices of 10 frames (series 20). Runs are analysed one at a time: choose one by --run stress or --run rest, "
+        "say what a series is by --series NUMBER=stress, or send one run alone."
     )
 
 

@@ -60,7 +60,7 @@ def test_segmentation_puts_each_pixel_at_its_place_in_the_patient(tmp_path: Path
     """On paper: base (-40, 10, 60) + 9 x 2 x (0.8, 0.6, 0) + 4 x 2.5 x (0, 0, -1) = (-25.6, 20.8, 50);
     apex (-28, -6, 60) + 3 x 2 x (0.8, 0.6, 0) + 10 x 2.5 x (0, 0, -1) = (-23.2, -2.4, 35), blood one column on."""
     myocardium, blood = masks()
-    write_segmentation(tmp_path / "seg.dcm", study, myocardium, blood_pool=blood, origin=ORIGIN)
+    write_segmentation(tmp_path / "seg.dcm", study, myocardium, lv_blood=blood, origin=ORIGIN)
     seg = pydicom.dcmread(tmp_path / "seg.dcm")
     shared = seg.SharedFunctionalGroupsSequence[0]
     orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, dtype=float)
@@ -77,7 +77,7 @@ def test_segmentation_puts_each_pixel_at_its_place_in_the_patient(tmp_path: Path
 
 def test_segmentation_links_to_patient_study_and_source_frames(tmp_path: Path, study: DicomStudy) -> None:
     myocardium, blood = masks()
-    write_segmentation(tmp_path / "seg.dcm", study, myocardium, blood_pool=blood, origin=ORIGIN)
+    write_segmentation(tmp_path / "seg.dcm", study, myocardium, lv_blood=blood, origin=ORIGIN)
     seg = pydicom.dcmread(tmp_path / "seg.dcm")
     assert_clinical_links(seg, study, [0, 2, 2])
     assert (seg.SegmentationType, seg.Modality) == ("BINARY", "SEG")
@@ -172,7 +172,7 @@ def test_an_answer_from_fewer_members_says_so_in_every_object(tmp_path: Path, st
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
 def test_both_objects_are_valid(tmp_path: Path, study: DicomStudy) -> None:
     myocardium, blood = masks()
-    write_segmentation(tmp_path / "seg.dcm", study, myocardium, blood_pool=blood, origin=ORIGIN)
+    write_segmentation(tmp_path / "seg.dcm", study, myocardium, lv_blood=blood, origin=ORIGIN)
     write_parametric_map(tmp_path / "pm.dcm", study, np.full(GRID, 0.1, dtype=np.float32), origin=ORIGIN)
     for name, kind in (("seg.dcm", "Segmentation"), ("pm.dcm", "ParametricMap")):
         done = subprocess.run(["dciodvfy", str(tmp_path / name)], capture_output=True, text=True, check=False)

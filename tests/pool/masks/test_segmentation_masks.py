@@ -34,7 +34,7 @@ def segmentation(tmp_path: Path, study: StudyInput) -> Path:
     myocardium, blood = np.zeros(GRID, dtype=bool), np.zeros(GRID, dtype=bool)
     myocardium[0, 4, 9] = myocardium[2, 10, 3] = blood[2, 10, 4] = True
     write_segmentation(
-        tmp_path / "seg.dcm", study.dicom, myocardium, blood_pool=blood, origin=Origin("i", "ab" * 32, "0.1.0")
+        tmp_path / "seg.dcm", study.dicom, myocardium, lv_blood=blood, origin=Origin("i", "ab" * 32, "0.1.0")
     )
     return tmp_path / "seg.dcm"
 
