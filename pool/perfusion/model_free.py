@@ -20,7 +20,7 @@ NODE_S = 1.0
 """Distance of nodes [s]."""
 LONGEST_S = 30.0
 """Longest lag; the residue is 0 beyond [s]."""
-LAMBDAS = torch.logspace(-4, 3, 29, dtype=torch.float64)
+LAMBDAS = torch.logspace(-1.5, 3, 19, dtype=torch.float64)
 """Weights of the penalty that are tried, over the mean diagonal of the normal matrix."""
 
 
