@@ -19,12 +19,15 @@ from pool.engine.machine import device_named
 from pool.engine.settings import DTYPES
 from pool.errors import PoolError
 from pool.figures.overlay import shape_in_words
+from pool.flow_check import add_command as add_flow_check_command
+from pool.flow_options import add_flow_options, flow_in_words, flow_inputs, flow_settings
 from pool.inputs import open_study
 from pool.member import PRETRAINED, Pool
 from pool.output import check_writable
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
 from pool.race_settings import RaceSettings
+from pool.reserve_command import add_command as add_reserve_command
 from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
 from pool.selection import RACE_RULE, SELECTION_RULES
 from pool.sweep import SweepSettings
@@ -78,10 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", choices=list(DTYPES), default="float32", help="of the convolutions; others may choose other members"
     )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    add_flow_options(command)
     command.set_defaults(run=_analyse)
     add_phantom_command(commands)
     add_bench_command(commands)
     add_race_check_command(commands)
+    add_reserve_command(commands)
+    add_flow_check_command(commands)
     return parser
 
 
@@ -90,6 +96,7 @@ def _analyse(options: argparse.Namespace) -> None:
         sweep=SweepSettings(batch_size=options.batch_size, dtype=options.dtype),
         rule=options.rule,
         race=RaceSettings(audit=True) if options.audit else None,
+        flow=flow_settings(options),
         n_threads=options.threads,
         device=device_named(options.device),
     )
@@ -97,8 +104,9 @@ def _analyse(options: argparse.Namespace) -> None:
     pool = Pool.load(options.pool, settings.device)
     study = open_study(options.study)
     check_study_output(study.dicom)
+    series, inputs = flow_inputs(options, study.series)
     with ProgressBar("member sweeps" if settings.race is None else "patch passes") as bar:
-        analysis = analyse(study.series, pool, settings, bar)
+        analysis = analyse(series, pool, settings, bar, inputs)
     files = write_results(analysis, options.out, study.dicom)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
@@ -125,6 +133,8 @@ def summary(analysis: StudyAnalysis) -> str:
         for item, race in zip(analysis.slices, races):
             if race.audit:
                 lines.append(f"{item.name:10s} audit: {race.audit.in_words()}")
+    if analysis.flow is not None:
+        lines += flow_in_words(analysis.flow)
     return "\n".join(lines)
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from pool.errors import OutputError
 
-RESULT_NAMES = ("result.json", "maps.npz", "members.npz", "overlay.png", "members.png", "segmentation.dcm", "umap.dcm")
+RESULT_NAMES = (
+    *("result.json", "maps.npz", "members.npz", "overlay.png", "members.png", "flow.png"),
+    *("segmentation.dcm", "umap.dcm", "mbf.dcm"),
+)
 """Every file that a result may hold."""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from pool.analysis import SliceAnalysis, StudyAnalysis
 from pool.output import whole_folder
+from pool.perfusion.results import StudyFlow
 from pool.series import PerfusionSeries
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
         "pool": {"name": manifest.name, "sha256": manifest.sha256(), "n_members": manifest.n_members},
         "settings": {"sha256": settings.sha256(), **asdict(settings)},
         "slices": [_slice_dict(item, analysis.series) for item in analysis.slices],
+        "flow": analysis.flow.to_dict() if analysis.flow is not None else None,
     }
 
 
@@ -113,8 +115,20 @@ def maps_npz(analysis: StudyAnalysis) -> bytes:
             "mask": to_input_grid(analysis.masks),
             "probability": to_input_grid(analysis.probabilities),
             "uncertainty": to_input_grid(analysis.uncertainties),
+            **{name: to_input_grid(maps) for name, maps in _flow_maps(analysis).items()},
         }
     )
+
+
+def _flow_maps(analysis: StudyAnalysis) -> dict[str, np.ndarray]:
+    """`mbf_ml_min_g` float32, NaN where there is none, and `segment` uint8, `slice row col`; nothing without a flow."""
+    if not isinstance(analysis.flow, StudyFlow):
+        return {}
+    names, shape = analysis.series.slice_names, analysis.slices[0].mask.shape
+    return {
+        "mbf_ml_min_g": analysis.flow.mbf_maps(names, shape),
+        "segment": analysis.flow.segment_maps(names, shape),
+    }
 
 
 def members_npz(analysis: StudyAnalysis) -> bytes:
@@ -150,6 +164,10 @@ def write_results(analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | No
         (staging / "members.npz").write_bytes(members_npz(analysis))
         (staging / "overlay.png").write_bytes(overlay_png(analysis))
         (staging / "members.png").write_bytes(members_png(analysis))
+        if isinstance(analysis.flow, StudyFlow):
+            from pool.figures.flow import flow_png
+
+            (staging / "flow.png").write_bytes(flow_png(analysis.flow))
         if dicom is not None:
             from pool.dicom.objects import write_dicom_objects
 

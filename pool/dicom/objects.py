@@ -10,9 +10,11 @@ import numpy as np
 from pool import __version__
 from pool.analysis import StudyAnalysis
 from pool.dicom.derived import Origin
+from pool.dicom.flow_map import write_flow_map
 from pool.dicom.parametric_map import write_parametric_map
 from pool.dicom.read import DicomStudy
 from pool.dicom.segmentation import write_segmentation
+from pool.perfusion.results import StudyFlow
 
 
 def check_dicom_objects(study: DicomStudy) -> None:
@@ -31,7 +33,9 @@ def check_dicom_objects(study: DicomStudy) -> None:
 
 
 def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path) -> None:
-    """Write `segmentation.dcm` and `umap.dcm`; neither where no slice has an outline, as `result.json` then says.
+    """Write `segmentation.dcm`, `umap.dcm` and, with a flow, `mbf.dcm`.
+
+    None where no slice has an outline, as `result.json` then says.
 
     Raises:
         OutputError: headers that a derived object cannot refer to, or a folder that cannot be written.
@@ -44,3 +48,6 @@ def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path
     origin = Origin(identity, analysis.manifest.sha256(), __version__)
     write_segmentation(folder / "segmentation.dcm", study, analysis.masks, origin=origin)
     write_parametric_map(folder / "umap.dcm", study, analysis.uncertainties, origin=origin)
+    if isinstance(analysis.flow, StudyFlow):
+        maps = analysis.flow.mbf_maps(analysis.series.slice_names, analysis.slices[0].mask.shape)
+        write_flow_map(folder / "mbf.dcm", study, maps, origin=origin)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, FrameRecord, frame_records
 from pool.dicom.geometry import base_to_apex, slice_geometry
 from pool.dicom.opening import MOST_PIXELS, is_dicom, read_header, read_pixels, reading, refuse_lost_image
+from pool.dicom.sequence_values import sequence_values
 from pool.dicom.sources import SourceFrame, identity_of
 from pool.dicom.stacks import choose_stack
 from pool.dicom.times import time_axis
@@ -86,13 +87,15 @@ def read_dicom_study(files: Sequence[Path]) -> DicomStudy:
     if axis.contradicts_count:
         warnings.append(f"the instance numbers contradict every time tag; frames are ordered by {axis.key}")
     row_mm, col_mm = ordered[0][0].spacing_mm
+    sequence, sequence_remark = sequence_values(ordered[0][0].header)
     series = PerfusionSeries(
         frames=_frames(ordered),
         times_s=np.stack(axis.times_s),
         pixel_spacing_mm=(row_mm, col_mm),
         slice_names=names,
         geometry=tuple(slice_geometry(records[0]) for records in ordered),
-        remarks=(axis.remark, *remarks, *geometry_remarks, *stack.remarks, *warnings),
+        remarks=(axis.remark, sequence_remark, *remarks, *geometry_remarks, *stack.remarks, *warnings),
+        sequence=sequence,
     )
     return DicomStudy(
         series,

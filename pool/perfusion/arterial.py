@@ -134,13 +134,13 @@ def find_input(
         source=kind,
         slice_name=name,
         n_px=n_px,
-        peak_mm=float(samples.max()),
-        saturation=reached,
-        main_saturation=float(table.saturation(main.relative.max())),
+        peak_mm=round(float(samples.max()), 4),
+        saturation=round(reached, 4),
+        main_saturation=round(float(table.saturation(main.relative.max())), 4),
         clipped=clipped,
-        arrival_s=float(arrival),
+        arrival_s=round(float(arrival), 3),
         dose_ratio=ratio,
-        unsaturated=float(unsaturated),
+        unsaturated=round(float(unsaturated), 4),
     )
     last_s = float(series.times_s.max())
     function = on_fine_grid(times, samples, min(float(times[0]), 0.0), last_s, settings.grid_step_s)

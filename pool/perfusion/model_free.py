@@ -23,6 +23,9 @@ LONGEST_S = 30.0
 LAMBDAS = torch.logspace(-1.5, 3, 19, dtype=torch.float64)
 """Weights of the penalty that are tried, over the mean diagonal of the normal matrix."""
 
+GOOD_ENOUGH = 1.1
+"""Score over the least one that still counts as good."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelFreeFit:
@@ -63,17 +66,19 @@ def deconvolve(arterial: InputFunction, curves: Curves, delay_s: Tensor) -> Mode
     normal = design.transpose(1, 2) @ design
     scale = normal.diagonal(dim1=1, dim2=2).mean(1)
     seen = (curves.weights > 0).sum(1).to(torch.float64)
-    best = torch.full((n_curves,), torch.inf, dtype=torch.float64)
-    residue = torch.zeros(n_curves, len(lags), dtype=torch.float64)
+    scores, residues = [], []
     for weight in LAMBDAS:
         regular = normal + (weight * scale)[:, None, None] * penalty + 1e-12 * torch.eye(len(lags))
         inverse = torch.linalg.inv_ex(regular)[0]
         solution = (inverse @ (design.transpose(1, 2) @ target[:, :, None]))[:, :, 0]
         squares = ((target - (design @ solution[:, :, None])[:, :, 0]) ** 2).sum(1)
         n_used = (inverse * normal.transpose(1, 2)).sum((1, 2))
-        score = squares / (seen - n_used).clamp(min=1e-3) ** 2
-        better = score < best
-        best = torch.where(better, score, best)
-        residue = torch.where(better[:, None], solution, residue)
+        scores.append(squares / (seen - n_used).clamp(min=1e-3) ** 2)
+        residues.append(solution)
+    score = torch.stack(scores)
+    good = score <= GOOD_ENOUGH * score.amin(0)
+    # the greatest weight whose score is as good as the best: the function is flat, and noise moves its minimum
+    number = (good * torch.arange(1, len(LAMBDAS) + 1)[:, None]).argmax(0)
+    residue = torch.stack(residues)[number, torch.arange(n_curves)]
     fitted = (sampled.view(n_curves, len(lags), n_frames).transpose(1, 2) @ residue[:, :, None])[:, :, 0]
     return ModelFreeFit(residue.amax(1) * PER_MINUTE, lags, residue, fitted)

@@ -57,6 +57,16 @@ class Orientation:
     """`rv`, `rv-doubtful`, `slice NAME` or `given`."""
 
 
+def levels_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Level of every slice, from its name where that is a level, else from its place in the order base to apex.
+
+    One slice alone is taken as mid; of more, thirds of the order are base, mid and apex.
+    """
+    if len(names) == 1:
+        return (names[0] if names[0] in LEVELS else "mid",)
+    return tuple(name if name in LEVELS else LEVELS[3 * i // len(names)] for i, name in enumerate(names))
+
+
 def anterior_is_clockwise(geometry: SliceGeometry | None) -> bool:
     """Whether the front of the heart lies clockwise in the image from the middle of the septum.
 

@@ -15,6 +15,9 @@ from pool.perfusion.results import SegmentFlow, SliceFlow
 from pool.perfusion.segments import SEGMENT_NAMES, Orientation
 from pool.perfusion.tissue_curves import SliceSignals
 
+DECIMALS = 4
+"""Of flows in results: far finer than they are known, and the last bits, which depend on threads, are gone."""
+
 
 @dataclass(frozen=True, eq=False)
 class OutlinedSlice:
@@ -33,6 +36,10 @@ class OutlinedSlice:
         return [int(n) for n in np.unique(self.segment) if n > 0]
 
 
+def _rounded(value: torch.Tensor | float) -> float:
+    return round(float(value), DECIMALS)
+
+
 def segment_flow(
     item: OutlinedSlice,
     number: int,
@@ -49,13 +56,13 @@ def segment_flow(
         name=SEGMENT_NAMES[number],
         slice_name=item.regions.name,
         n_px=int((item.segment == number).sum()),
-        mbf_ml_min_g=None if code else float(fit.mbf_ml_min_g[k]),
-        standard_error=None if code else float(fit.standard_error[k]),
-        r_squared=float(fit.r_squared[k]),
-        delay_s=None if code else float(fit.delay_s[k]),
-        mbf_model_free=None if code else float(model_free[k]),
+        mbf_ml_min_g=None if code else _rounded(fit.mbf_ml_min_g[k]),
+        standard_error=None if code else _rounded(fit.standard_error[k]),
+        r_squared=_rounded(fit.r_squared[k]),
+        delay_s=None if code else _rounded(fit.delay_s[k]),
+        mbf_model_free=None if code else _rounded(model_free[k]),
         failure=REASONS[code],
-        mbf_runners_up=() if code else rivals,
+        mbf_runners_up=() if code else tuple(map(_rounded, rivals)),
     )
 
 
@@ -71,7 +78,7 @@ def slice_flows(
         maps = []
         for values in (fit.mbf_ml_min_g, fit.standard_error):
             filled = np.full(mask.shape, np.nan, dtype=np.float32)
-            filled[mask] = np.where(good, values[here].numpy(), np.nan)
+            filled[mask] = np.where(good, np.round(values[here].numpy(), DECIMALS), np.nan)
             maps.append(filled)
         failed = np.zeros(mask.shape, dtype=bool)
         failed[mask] = ~good
