@@ -19,12 +19,15 @@ from pool.engine.machine import device_named
 from pool.engine.settings import DTYPES
 from pool.errors import PoolError
 from pool.figures.overlay import shape_in_words
+from pool.flow_check import add_command as add_flow_check_command
+from pool.flow_options import add_flow_options, flow_in_words, flow_inputs, flow_settings
 from pool.inputs import open_study
 from pool.member import PRETRAINED, Pool
 from pool.output import check_writable
 from pool.phantom.study_files import add_command as add_phantom_command
 from pool.progress import ProgressBar
 from pool.race_settings import RaceSettings
+from pool.reserve_command import add_command as add_reserve_command
 from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
 from pool.selection import RACE_RULE, SELECTION_RULES
 from pool.series_command import add_choice_options, add_series_command, choice_of
@@ -83,11 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     add_choice_options(command)
+    add_flow_options(command)
     command.set_defaults(run=_analyse)
     add_series_command(commands)
     add_phantom_command(commands)
     add_bench_command(commands)
     add_race_check_command(commands)
+    add_reserve_command(commands)
+    add_flow_check_command(commands)
     return parser
 
 
@@ -96,6 +102,7 @@ def _analyse(options: argparse.Namespace) -> None:
         sweep=SweepSettings(batch_size=options.batch_size, dtype=options.dtype),
         rule=options.rule,
         race=RaceSettings(audit=True) if options.audit else None,
+        flow=flow_settings(options),
         n_threads=options.threads,
         device=device_named(options.device),
     )
@@ -103,8 +110,9 @@ def _analyse(options: argparse.Namespace) -> None:
     pool = Pool.load(options.pool, settings.device)
     study = open_study(options.study, choice_of(options))
     check_study_output(study.dicom)
+    series, inputs = flow_inputs(options, study.series)
     with ProgressBar("member sweeps" if settings.race is None else "patch passes") as bar:
-        analysis = analyse(study.series, pool, settings, bar)
+        analysis = analyse(series, pool, settings, bar, inputs)
     files = write_results(analysis, options.out, study.dicom, labelmap=options.labelmap)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
@@ -131,6 +139,8 @@ def summary(analysis: StudyAnalysis) -> str:
         for item, race in zip(analysis.slices, races):
             if race.audit:
                 lines.append(f"{item.name:10s} audit: {race.audit.in_words()}")
+    if analysis.flow is not None:
+        lines += flow_in_words(analysis.flow)
     return "\n".join(lines)
 
 

@@ -20,8 +20,11 @@ from pool import __version__
 from pool.answers import MemberAnswer, MemberFailure, RacedOut, native_mask, score_members
 from pool.contours import MyocardialContours, outline
 from pool.errors import SettingsError
+from pool.flow import FlowInputs, study_flow
 from pool.manifest import PoolManifest
 from pool.member import Pool
+from pool.perfusion.results import NoFlow, StudyFlow
+from pool.perfusion.settings import FlowSettings
 from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack, prepare
 from pool.race import RaceRecord, SliceRace, run_race
 from pool.race_settings import RaceSettings
@@ -45,6 +48,8 @@ class AnalysisSettings:
     """Selection rule, one of `pool.selection.SELECTION_RULES`."""
     race: RaceSettings | None = None
     """How `min-u_pp-race` is run, by default as `RaceSettings` says; None with every other rule."""
+    flow: FlowSettings | None = field(default_factory=FlowSettings)
+    """How blood flow is measured, where the series says how it was made; None leaves it out."""
     n_threads: int = 1
     """Torch's threads in a sweep. The last bits of a U-map may depend on it, hence it is part of the settings."""
     device: str = "cpu"
@@ -101,6 +106,8 @@ class StudyAnalysis:
     manifest: PoolManifest
     settings: AnalysisSettings
     slices: tuple[SliceAnalysis, ...]
+    flow: StudyFlow | NoFlow | None = None
+    """Blood flow, why there is none, or None where none was asked for."""
     software: str = f"perfusion-pool {__version__}"
 
     @property
@@ -143,6 +150,7 @@ def analyse(
     pool: Pool,
     settings: AnalysisSettings | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    inputs: FlowInputs | None = None,
 ) -> StudyAnalysis:
     """Analyse a study with every member of a pool, one after the other.
 
@@ -152,6 +160,7 @@ def analyse(
         settings: see `AnalysisSettings`.
         on_progress: called with (sweeps done, sweeps in total) after every member's sweep of a slice; in a race with
             patch passes, whose total grows as it becomes known who goes on.
+        inputs: what blood flow can be measured with beside the study itself.
 
     Raises:
         StudyError: a study that cannot be analysed, see `pool.errors`.
@@ -169,7 +178,7 @@ def analyse(
     if settings.race is not None:
         races = [SliceRace(item, pool.manifest, settings.sweep, settings.race) for item in prepared]
         _run_races(races, prepared, pool, settings.sweep, on_progress)
-        return conclude_races(series, prepared, races, pool.manifest, settings)
+        return conclude_races(series, prepared, races, pool.manifest, settings, inputs)
     n_sweeps = len(prepared) * len(pool.members)
     answers: list[dict[str, MemberAnswer]] = []
     for item in prepared:
@@ -179,7 +188,7 @@ def analyse(
             answers[-1][member.entry.id] = maps or MemberFailure("was stopped")
             if on_progress is not None:
                 on_progress(sum(map(len, answers)), n_sweeps)
-    return conclude(series, prepared, answers, pool.manifest, settings)
+    return conclude(series, prepared, answers, pool.manifest, settings, inputs)
 
 
 def _run_races(
@@ -208,9 +217,10 @@ def conclude_races(
     races: Sequence[SliceRace],
     manifest: PoolManifest,
     settings: AnalysisSettings,
+    inputs: FlowInputs | None = None,
 ) -> StudyAnalysis:
     """`conclude` for races that have ended, one a slice."""
-    analysis = conclude(series, prepared, [race.answers() for race in races], manifest, settings)
+    analysis = conclude(series, prepared, [race.answers() for race in races], manifest, settings, inputs)
     slices = tuple(replace(item, race=race.record()) for item, race in zip(analysis.slices, races, strict=True))
     return replace(analysis, slices=slices)
 
@@ -221,6 +231,7 @@ def conclude(
     answers: Sequence[Mapping[str, MemberAnswer]],
     manifest: PoolManifest,
     settings: AnalysisSettings,
+    inputs: FlowInputs | None = None,
 ) -> StudyAnalysis:
     """Select a member slice by slice and take its maps back to the native grid: the reduce step.
 
@@ -231,11 +242,13 @@ def conclude(
             absent counts as failed with the reason "gave no answer".
         manifest: of the whole pool.
         settings: rule and thresholds.
+        inputs: what blood flow can be measured with beside the study itself.
     """
     slices = tuple(
         _conclude_slice(item, answer, manifest, settings) for item, answer in zip(prepared, answers, strict=True)
     )
-    return StudyAnalysis(series, manifest, settings, slices)
+    flow = None if settings.flow is None else study_flow(series, slices, settings.flow, inputs)
+    return StudyAnalysis(series, manifest, settings, slices, flow)
 
 
 def _conclude_slice(

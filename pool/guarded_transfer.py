@@ -13,6 +13,7 @@ import numpy as np
 import pool.errors
 from pool.errors import PoolError, StudyError, UnreadableFileError
 from pool.inputs import StudyInput
+from pool.perfusion.sequence import SequenceValues
 from pool.run_choice import Role, RunChoice
 from pool.series import PerfusionSeries, SliceGeometry
 
@@ -58,6 +59,7 @@ def pack_study(study: StudyInput, work: Path) -> None:
     np.save(work / _FRAMES, series.frames, allow_pickle=False)
     np.save(work / _TIMES, series.times_s, allow_pickle=False)
     fields = {name: getattr(series, name) for name in _SERIES_FIELDS}
+    fields["sequence"] = None if series.sequence is None else asdict(series.sequence)
     fields["geometry"] = None if series.geometry is None else [asdict(geometry) for geometry in series.geometry]
     dicom = None
     if study.dicom is not None:
@@ -130,6 +132,7 @@ def unpack_study(answer: Answer, work: Path) -> StudyInput:
             else tuple(SliceGeometry(tuple(g["position_mm"]), tuple(g["orientation"])) for g in geometry),
             prepared=bool(fields["prepared"]),
             remarks=tuple(fields["remarks"]),
+            sequence=None if fields["sequence"] is None else SequenceValues(**fields["sequence"]),
             flipped=(bool(fields["flipped"][0]), bool(fields["flipped"][1])),
         )
         return StudyInput(series, None if answer.dicom is None else _dicom(answer.dicom, series))

@@ -12,8 +12,8 @@ from pathlib import Path
 from pool.errors import OutputError
 
 RESULT_NAMES = (
-    *("result.json", "maps.npz", "members.npz", "overlay.png", "members.png"),
-    *("segmentation.dcm", "umap.dcm", "report.dcm", "contours.dcm", "segmentation.nii.gz", "umap.nii.gz"),
+    *("result.json", "maps.npz", "members.npz", "overlay.png", "members.png", "flow.png"),
+    *("segmentation.dcm", "umap.dcm", "mbf.dcm", "report.dcm", "contours.dcm", "segmentation.nii.gz", "umap.nii.gz"),
 )
 """Every file that a result may hold; where slices are not equally spaced, NIfTI files are written slice by slice."""
 _SLICE_NAME = re.compile(r"(segmentation|umap)-[a-z0-9-]{1,40}\.nii\.gz")

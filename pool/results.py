@@ -18,6 +18,7 @@ import numpy as np
 from pool.analysis import SliceAnalysis, StudyAnalysis
 from pool.nifti_out import write_nifti_maps
 from pool.output import whole_folder
+from pool.perfusion.results import StudyFlow
 from pool.series import PerfusionSeries
 from pool.shapes import BLOOD_POOL, MYOCARDIUM
 
@@ -52,6 +53,7 @@ def result_dict(analysis: StudyAnalysis) -> dict[str, Any]:
         "few_answers": analysis.few_answers or None,
         "settings": {"sha256": settings.sha256(), **asdict(settings)},
         "slices": [_slice_dict(item, analysis.series) for item in analysis.slices],
+        "flow": analysis.flow.to_dict() if analysis.flow is not None else None,
     }
 
 
@@ -119,8 +121,20 @@ def maps_npz(analysis: StudyAnalysis) -> bytes:
             "mask": to_input_grid(analysis.masks),
             "probability": to_input_grid(analysis.probabilities),
             "uncertainty": to_input_grid(analysis.uncertainties),
+            **{name: to_input_grid(maps) for name, maps in _flow_maps(analysis).items()},
         }
     )
+
+
+def _flow_maps(analysis: StudyAnalysis) -> dict[str, np.ndarray]:
+    """`mbf_ml_min_g` float32, NaN where there is none, and `segment` uint8, `slice row col`; nothing without a flow."""
+    if not isinstance(analysis.flow, StudyFlow):
+        return {}
+    names, shape = analysis.series.slice_names, analysis.slices[0].mask.shape
+    return {
+        "mbf_ml_min_g": analysis.flow.mbf_maps(names, shape),
+        "segment": analysis.flow.segment_maps(names, shape),
+    }
 
 
 def members_npz(analysis: StudyAnalysis) -> bytes:
@@ -159,6 +173,10 @@ def write_results(
         (staging / "members.npz").write_bytes(members_npz(analysis))
         (staging / "overlay.png").write_bytes(overlay_png(analysis))
         (staging / "members.png").write_bytes(members_png(analysis))
+        if isinstance(analysis.flow, StudyFlow):
+            from pool.figures.flow import flow_png
+
+            (staging / "flow.png").write_bytes(flow_png(analysis.flow))
         if dicom is not None:
             from pool.dicom.objects import write_dicom_objects
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, TooFewFramesError
+from pool.perfusion.sequence import SequenceValues
 from pool.shapes import SeriesFrames, SeriesTimes
 
 LEAST_FRAMES = 8
@@ -67,6 +68,8 @@ class PerfusionSeries:
     """True where the frames are already 128 x 128 x 30 in [0, 1], as published with the DAUGS paper."""
     remarks: tuple[str, ...] = ()
     """What the reader decided and the user should know, for example which time key won."""
+    sequence: SequenceValues | None = None
+    """How the frames were made, for blood flow; None where the input does not say."""
     flipped: tuple[bool, bool] = (False, False)
     """Whether rows, columns run backwards here compared with the input file (NIfTI only)."""
 
@@ -130,13 +133,15 @@ class PerfusionSeries:
         return np.ascontiguousarray(maps[..., ::row_step, ::col_step])
 
     def content_sha256(self) -> str:
-        """Hash of everything an analysis depends on: pixels, times, spacing, geometry; not of names or remarks."""
+        """Hash of all that numbers depend on: pixels, times, spacing, geometry, sequence; not of names or remarks."""
         digest = hashlib.sha256()
         digest.update(repr((self.frames.shape, self.pixel_spacing_mm, self.prepared)).encode())
         digest.update(np.ascontiguousarray(self.frames, dtype="<f4").tobytes())
         digest.update(np.ascontiguousarray(self.times_s, dtype="<f8").tobytes())
         for geometry in self.geometry or ():
             digest.update(repr((geometry.position_mm, geometry.orientation)).encode())
+        if self.sequence is not None:
+            digest.update(repr(self.sequence).encode())
         return digest.hexdigest()
 
 

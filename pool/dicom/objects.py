@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,13 @@ from pool.analysis import SliceAnalysis, StudyAnalysis
 from pool.blood_pools import split_blood_pools
 from pool.dicom.capture import ENDO_COLOUR, EPI_COLOUR, CapturedSlice, write_capture
 from pool.dicom.derived import Origin
+from pool.dicom.flow_map import write_flow_map
 from pool.dicom.parametric_map import write_parametric_map
 from pool.dicom.read import DicomStudy
-from pool.dicom.report import SegmentFlow, SliceFindings, write_report
+from pool.dicom.report import SliceFindings, write_report
 from pool.dicom.segmentation import write_segmentation
 from pool.figures.overlay import peak_frame
+from pool.perfusion.results import StudyFlow
 
 
 def check_dicom_objects(study: DicomStudy) -> None:
@@ -37,21 +38,15 @@ def check_dicom_objects(study: DicomStudy) -> None:
         write_report(Path(folder) / "report.dcm", study, found, drawn, origin=origin)
 
 
-def write_dicom_objects(
-    analysis: StudyAnalysis,
-    study: DicomStudy,
-    folder: Path,
-    *,
-    flow: Sequence[SegmentFlow] | None = None,
-    labelmap: bool = False,
-) -> None:
-    """Write segmentation, U-map, report and contours; none where no slice has an outline, as `result.json` then says.
+def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path, *, labelmap: bool = False) -> None:
+    """Write segmentation, U-map, report and contours, and with a flow `mbf.dcm`.
+
+    None where no slice has an outline, as `result.json` then says.
 
     Args:
         analysis: the result.
         study: what it is the result of.
         folder: exists.
-        flow: blood flow by AHA segment, for the report.
         labelmap: see `write_segmentation`.
 
     Raises:
@@ -73,9 +68,14 @@ def write_dicom_objects(
         origin=origin,
     )
     write_parametric_map(folder / "umap.dcm", study, analysis.uncertainties, origin=origin)
-    write_report(folder / "report.dcm", study, _findings(analysis), drawn, flow=flow, origin=origin)
+    flow = analysis.flow if isinstance(analysis.flow, StudyFlow) else None
+    segments = flow.segments if flow is not None else None
+    write_report(folder / "report.dcm", study, _findings(analysis), drawn, flow=segments, origin=origin)
     captured = [_captured(s, item, study) for s, item in enumerate(analysis.slices)]
     write_capture(folder / "contours.dcm", study, captured, origin=origin)
+    if flow is not None:
+        maps = flow.mbf_maps(analysis.series.slice_names, analysis.slices[0].mask.shape)
+        write_flow_map(folder / "mbf.dcm", study, maps, origin=origin)
 
 
 def blood_pools(analysis: StudyAnalysis) -> tuple[np.ndarray, np.ndarray] | None:

@@ -16,6 +16,7 @@ from pool.dicom.opening import MOST_PIXELS, read_pixels
 from pool.dicom.proton_density import check_left, leading_by_brightness, leading_by_header
 from pool.dicom.roles import SortedSeries
 from pool.dicom.scaling import value_transforms
+from pool.dicom.sequence_values import sequence_values
 from pool.dicom.sources import SourceFrame, identity_of
 from pool.dicom.stacks import StudyContent, choose_stack, study_content
 from pool.dicom.times import time_axis
@@ -88,13 +89,21 @@ def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> 
     times_s = np.stack(axis.times_s)[:, n_leading:]
     kept = [records[n_leading:] for records in ordered]
     row_mm, col_mm = ordered[0][0].spacing_mm
+    sequence, sequence_remark = sequence_values(ordered[0][0].header)
     series = PerfusionSeries(
         frames=np.ascontiguousarray(frames[:, n_leading:]),
         times_s=np.round(times_s - times_s.min(), 6),
         pixel_spacing_mm=(row_mm, col_mm),
         slice_names=names,
         geometry=tuple(slice_geometry(records[0]) for records in kept),
-        remarks=(axis.remark, *filter(None, (why, scaling_remark)), *remarks, *stack.remarks, *warnings),
+        remarks=(
+            axis.remark,
+            *filter(None, (sequence_remark, why, scaling_remark)),
+            *remarks,
+            *stack.remarks,
+            *warnings,
+        ),
+        sequence=sequence,
     )
     return DicomStudy(
         series,
