@@ -59,14 +59,16 @@ def measure_study(
         if on_way:
             on_way(way.in_words())
     timed = [way for way in ways if way.member_s is not None and not way.settings.benchmark]
+    at_once = len(slices)
     if timed:
-        settings = min(timed, key=lambda way: way.member_s or 0.0).settings
+        best = min(timed, key=lambda way: way.member_s or 0.0)
+        settings, at_once = best.settings, best.slices_at_once
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     members = [networks[i % len(networks)] for i in range(n_members)]
     started = time.perf_counter()
-    together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+    together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings, at_once)
     together(slices)
     prepare_s = time.perf_counter() - started
     study_s, device_s = [], []
@@ -75,7 +77,7 @@ def measure_study(
         started = time.perf_counter()
         together(slices)
         study_s.append(time.perf_counter() - started)
-        device_s.append(_members_alone_s(together, device))
+        device_s.append(_members_alone_s(together, len(slices), device))
     grid, n = PatchGrid(), n_members * len(slices) / 1e12
     with _matmul_precision(settings.dtype):
         product = _product_tflop_per_s(settings.dtype, device)
@@ -86,7 +88,7 @@ def measure_study(
         n_distinct=len({id(network) for network in members}),
         n_slices=len(slices),
         ways=tuple(ways),
-        how=together.how,
+        how=together.sweep.whole.how,
         settings=settings,
         prepare_s=prepare_s,
         study_s=tuple(study_s),
@@ -103,9 +105,10 @@ def _ways(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings
     started = time.perf_counter()
     tried: list[Way] = []
 
-    def attempt(candidate: WholeSettings) -> Iterator[Way]:
-        if time.perf_counter() - started < BUDGET_S and all(way.settings != candidate for way in tried):
-            tried.append(_tried(networks, slices, candidate))
+    def attempt(candidate: WholeSettings, at_once: int = len(slices)) -> Iterator[Way]:
+        new = all((way.settings, way.slices_at_once) != (candidate, at_once) for way in tried)
+        if new and time.perf_counter() - started < BUDGET_S:
+            tried.append(_tried(networks, slices, candidate, at_once))
             yield tried[-1]
 
     def best() -> WholeSettings:
@@ -120,27 +123,30 @@ def _ways(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings
     chosen = best()
     yield from attempt(replace(chosen, benchmark=True))
     yield from attempt(replace(chosen, graph=False))
+    yield from attempt(replace(chosen, batch_size=None), 1)  # as `pool.analysis` does
 
 
-def _tried(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings) -> Way:
+def _tried(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings, at_once: int) -> Way:
     device = next(networks[0].parameters()).device
     members = [networks[i % len(networks)] for i in range(FEW_MEMBERS)]
     started = time.perf_counter()
     try:
-        together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+        together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings, at_once)
         together(slices)
         prepare_s = time.perf_counter() - started
-        taken_s = min(_members_alone_s(together, device) for _ in range(2))
+        taken_s = min(_members_alone_s(together, len(slices), device) for _ in range(2))
     except RuntimeError as error:  # this way does not work here; torch.OutOfMemoryError is one too
         words = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
-        return Way(settings, f"{settings}: {words}", time.perf_counter() - started, None)
-    return Way(settings, together.how, prepare_s, taken_s / FEW_MEMBERS)
+        return Way(settings, at_once, f"{settings}: {words}", time.perf_counter() - started, None)
+    return Way(settings, at_once, together.sweep.whole.how, prepare_s, taken_s / FEW_MEMBERS)
 
 
-def _members_alone_s(together: SweptTogether, device: torch.device) -> float:
+def _members_alone_s(together: SweptTogether, n_slices: int, device: torch.device) -> float:
+    """Time of the members' work on as many slices [s]."""
     _wait(device)
     started = time.perf_counter()
-    together.run_all()
+    for _ in range(0, n_slices, together.sweep.whole.n_slices):
+        together.run_all()
     _wait(device)
     return time.perf_counter() - started
 

@@ -16,6 +16,7 @@ class Way:
     """One way to compute, tried with few members."""
 
     settings: WholeSettings
+    slices_at_once: int
     how: str
     """What it came to in words, or why it failed."""
     prepare_s: float
@@ -27,7 +28,8 @@ class Way:
         """One line."""
         taken = "failed   " if self.member_s is None else f"{self.member_s * 1e3:6.2f} ms"
         asked = "cuDNN measures, " if self.settings.benchmark else ""
-        return f"  {taken} a member, first {self.prepare_s:5.2f} s: {asked}{self.how}"
+        when = f"{self.slices_at_once} slices at once, first {self.prepare_s:5.2f} s"
+        return f"  {taken} a member, {when}: {asked}{self.how}"
 
 
 @dataclass(frozen=True)
