@@ -15,6 +15,7 @@ from pool.moments import Moments
 from pool.networks import build_network
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings, engine_forward, frames_on, refine, sweep
+from pool.together import READY, is_on_gpu
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the pool that ships; MODEL_CARD.md in it says what it was made from and what it reaches."""
@@ -57,6 +58,10 @@ class Member:
             SettingsError: a slice with another number of frames than the network takes.
         """
         self._check_frames(prepared)
+        if is_on_gpu(self.network):
+            if keep_going is not None and not keep_going():  # a sweep takes milliseconds there
+                return None
+            return READY.maps(self.network, prepared.frames, settings)
         return sweep(self.network, prepared.frames, settings, keep_going)
 
     def refine(

@@ -74,7 +74,7 @@ def _compared(
     settings: WholeSettings,
     expected: Sequence[Sequence[MemberMaps]],
 ) -> Agreement:
-    together = SweptTogether(networks, SweepSettings(), slices[0].shape[1], settings)
+    together = SweptTogether(networks, SweepSettings(), slices[0].shape[1], settings, len(slices))
     found, again = together(slices), together(slices)
     pairs = [pair for of_member in zip(found, expected, strict=True) for pair in zip(*of_member, strict=True)]
     repeats = [pair for of_member in zip(found, again, strict=True) for pair in zip(*of_member, strict=True)]
@@ -84,7 +84,7 @@ def _compared(
         for one, other in repeats
     )
     same_choice = sum(_choice(found, i) == _choice(expected, i) for i in range(len(slices)))
-    return Agreement(settings, together.how, u_map, probability, u_pp, same_choice, len(slices), same_bytes)
+    return Agreement(settings, together.sweep.whole.how, u_map, probability, u_pp, same_choice, len(slices), same_bytes)
 
 
 def _choice(maps: Sequence[Sequence[MemberMaps]], slice_number: int) -> int | None:

@@ -6,12 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from pool.bench.study_report import StudyReport, Way
 from pool.engine.machine import Machine
 from pool.engine.operations import engine_operations, plain_operations
 from pool.engine.whole.sweep import WholeSettings
@@ -29,93 +29,6 @@ BUDGET_S = 20.0
 """No further way is tried after so long [s]."""
 PRODUCT_SIZES = {"cuda": 8192, "cpu": 1024}
 """Rows of the matrices whose product is the measured peak."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to compute, tried with few members."""
-
-    settings: WholeSettings
-    how: str
-    """What it came to in words, or why it failed."""
-    prepare_s: float
-    """First run: library choices and capture [s]."""
-    member_s: float | None
-    """Fastest later run, a member [s]; None if it failed."""
-
-    def in_words(self) -> str:
-        """One line."""
-        taken = "failed   " if self.member_s is None else f"{self.member_s * 1e3:6.2f} ms"
-        asked = "cuDNN measures, " if self.settings.benchmark else ""
-        return f"  {taken} a member, first {self.prepare_s:5.2f} s: {asked}{self.how}"
-
-
-@dataclass(frozen=True)
-class StudyReport:
-    """The whole study, measured."""
-
-    machine: Machine
-    network: NetworkSpec
-    n_members: int
-    n_distinct: int
-    """Networks with weights of their own; the members take turns with them."""
-    n_slices: int
-    ways: tuple[Way, ...]
-    how: str
-    """The way that was timed, in words."""
-    settings: WholeSettings
-    prepare_s: float
-    """First study: weights folded, libraries warm, graph captured [s]."""
-    study_s: tuple[float, ...]
-    """Later studies, from frames on the host to maps on the host [s]."""
-    device_s: float
-    """Median of the members' part alone, without taking frames and bringing maps home [s]."""
-    peak_bytes: int
-    """Most device memory allocated at once, networks included [B]; 0 off a GPU."""
-    reserved_bytes: int
-    """Most device memory held [B]; 0 off a GPU."""
-    plain_tflop: float
-    """Operations of the networks as written, patch by patch [TFLOP]."""
-    done_tflop: float
-    """Operations left when shared work is done once [TFLOP]."""
-    product_tflop_per_s: float
-    """Matrix product on this device in the same dtype, best of a few [TFLOP/s]."""
-
-    @property
-    def median_s(self) -> float:
-        """Median time of a study [s]."""
-        return statistics.median(self.study_s)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
-        fields = asdict(self)
-        return fields | {
-            "median_s": self.median_s,
-            "spread_s": [min(self.study_s), max(self.study_s)],
-            "share_of_product_plain": self.plain_tflop / self.median_s / self.product_tflop_per_s,
-            "share_of_product_done": self.done_tflop / self.median_s / self.product_tflop_per_s,
-        }
-
-    def in_words(self) -> str:
-        """The table on the screen."""
-        lines = [
-            f"{self.machine.gpu or self.machine.processor}, torch {self.machine.torch_version}; U-Net of width "
-            f"{self.network.width}, {self.network.n_poolings} poolings; {self.n_members} members "
-            f"({self.n_distinct} with weights of their own), {self.n_slices} slices"
-        ]
-        rate, peak = self.plain_tflop / self.median_s, self.product_tflop_per_s
-        return "\n".join(
-            [
-                *lines,
-                f"study: median {self.median_s:.3f} s, {min(self.study_s):.3f}-{max(self.study_s):.3f} of "
-                f"{len(self.study_s)}, members alone {self.device_s:.3f} s, first {self.prepare_s:.2f} s; {self.how}",
-                f"{self.plain_tflop:.1f} TFLOP as written, {self.done_tflop:.1f} done: {rate:.1f} TFLOP/s of plain "
-                f"work, "
-                f"{rate / peak:.1%} of the matrix product's {peak:.0f} (done: "
-                f"{self.done_tflop / self.median_s / peak:.1%})",
-                f"device memory: {self.peak_bytes / 1e9:.2f} GB at most, {self.reserved_bytes / 1e9:.2f} GB held",
-            ]
-        )
 
 
 def measure_study(
@@ -146,14 +59,16 @@ def measure_study(
         if on_way:
             on_way(way.in_words())
     timed = [way for way in ways if way.member_s is not None and not way.settings.benchmark]
+    at_once = len(slices)
     if timed:
-        settings = min(timed, key=lambda way: way.member_s or 0.0).settings
+        best = min(timed, key=lambda way: way.member_s or 0.0)
+        settings, at_once = best.settings, best.slices_at_once
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     members = [networks[i % len(networks)] for i in range(n_members)]
     started = time.perf_counter()
-    together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+    together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings, at_once)
     together(slices)
     prepare_s = time.perf_counter() - started
     study_s, device_s = [], []
@@ -162,7 +77,7 @@ def measure_study(
         started = time.perf_counter()
         together(slices)
         study_s.append(time.perf_counter() - started)
-        device_s.append(_members_alone_s(together, device))
+        device_s.append(_members_alone_s(together, len(slices), device))
     grid, n = PatchGrid(), n_members * len(slices) / 1e12
     with _matmul_precision(settings.dtype):
         product = _product_tflop_per_s(settings.dtype, device)
@@ -173,7 +88,7 @@ def measure_study(
         n_distinct=len({id(network) for network in members}),
         n_slices=len(slices),
         ways=tuple(ways),
-        how=together.how,
+        how=together.sweep.whole.how,
         settings=settings,
         prepare_s=prepare_s,
         study_s=tuple(study_s),
@@ -190,9 +105,10 @@ def _ways(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings
     started = time.perf_counter()
     tried: list[Way] = []
 
-    def attempt(candidate: WholeSettings) -> Iterator[Way]:
-        if time.perf_counter() - started < BUDGET_S and all(way.settings != candidate for way in tried):
-            tried.append(_tried(networks, slices, candidate))
+    def attempt(candidate: WholeSettings, at_once: int = len(slices)) -> Iterator[Way]:
+        new = all((way.settings, way.slices_at_once) != (candidate, at_once) for way in tried)
+        if new and time.perf_counter() - started < BUDGET_S:
+            tried.append(_tried(networks, slices, candidate, at_once))
             yield tried[-1]
 
     def best() -> WholeSettings:
@@ -207,27 +123,30 @@ def _ways(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings
     chosen = best()
     yield from attempt(replace(chosen, benchmark=True))
     yield from attempt(replace(chosen, graph=False))
+    yield from attempt(replace(chosen, batch_size=None), 1)  # as `pool.analysis` does
 
 
-def _tried(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings) -> Way:
+def _tried(networks: Sequence[nn.Module], slices: Sequence[SliceFrames], settings: WholeSettings, at_once: int) -> Way:
     device = next(networks[0].parameters()).device
     members = [networks[i % len(networks)] for i in range(FEW_MEMBERS)]
     started = time.perf_counter()
     try:
-        together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings)
+        together = SweptTogether(members, SweepSettings(), slices[0].shape[1], settings, at_once)
         together(slices)
         prepare_s = time.perf_counter() - started
-        taken_s = min(_members_alone_s(together, device) for _ in range(2))
+        taken_s = min(_members_alone_s(together, len(slices), device) for _ in range(2))
     except RuntimeError as error:  # this way does not work here; torch.OutOfMemoryError is one too
         words = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
-        return Way(settings, f"{settings}: {words}", time.perf_counter() - started, None)
-    return Way(settings, together.how, prepare_s, taken_s / FEW_MEMBERS)
+        return Way(settings, at_once, f"{settings}: {words}", time.perf_counter() - started, None)
+    return Way(settings, at_once, together.sweep.whole.how, prepare_s, taken_s / FEW_MEMBERS)
 
 
-def _members_alone_s(together: SweptTogether, device: torch.device) -> float:
+def _members_alone_s(together: SweptTogether, n_slices: int, device: torch.device) -> float:
+    """Time of the members' work on as many slices [s]."""
     _wait(device)
     started = time.perf_counter()
-    together.run_all()
+    for _ in range(0, n_slices, together.sweep.whole.n_slices):
+        together.run_all()
     _wait(device)
     return time.perf_counter() - started
 

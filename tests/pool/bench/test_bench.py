@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pool.bench import command, contenders, dtypes, speed
+from pool.bench import agreement, command, contenders, dtypes, speed, study
 from pool.bench.dtypes import compare_dtypes
 from pool.bench.timing import Times, alternate, paired_ratio
 from pool.engine import EngineSettings
@@ -92,6 +92,7 @@ def test_a_run_without_a_batch_size_calibrates_unless_told_not_to(
         (["--rounds", "0"], "bench: --rounds must be from 1 to 1000000; found 0."),
         (["--device", "cuda:77"], "--device: must be a device torch can use here; found 'cuda:77'. Try cpu."),
         (["--dtype-check", "1"], "bench: --dtype-check needs --pool. Untrained networks choose nobody."),
+        (["--study", "--members", "0"], "bench: --members must be from 1 to 1000; found 0."),
         (["--dtype-check", "0", "--pool", "x"], "bench: --dtype-check must be at least 1; found 0."),
     ],
 )
@@ -111,6 +112,54 @@ def test_selections_in_two_data_types_are_compared(
     assert (found["dtype"], found["n_members"], found["n_slices"], found["pool"]) == ("bfloat16", 2, 1, "tiny")
     assert 0 < found["largest_u_pp_change"] < 1
     assert "bfloat16 against float32, 2 members, 1 phantom slices, stride 16" in capsys.readouterr().out
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (study, agreement):
+        monkeypatch.setattr(module, "SweepSettings", lambda: SweepSettings(stride_px=32, mask_stride_px=32))
+    monkeypatch.setattr(study, "PRODUCT_SIZES", {"cpu": 64})
+    monkeypatch.setattr(study, "FEW_MEMBERS", 1)
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_study_is_timed_by_the_fastest_way(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--study", "--members", "3", "--slices", "1", "--rounds", "2", "--out", str(tmp_path)]
+    bench(*words)
+    shown = capsys.readouterr().out
+    found = json.loads((tmp_path / "study-compact-float32-cpu.json").read_text())
+    assert (found["n_members"], found["n_distinct"], found["n_slices"], len(found["study_s"])) == (3, 3, 1, 2)
+    assert found["ways"]
+    assert found["settings"] in [way["settings"] for way in found["ways"] if not way["settings"]["benchmark"]]
+    assert found["share_of_product_plain"] > 0
+    assert "study: median" in shown
+    assert "eager (no GPU)" in shown
+    bench(*words, "--no-calibrate", "--dtype", "bfloat16")
+    assert json.loads((tmp_path / "study-compact-bfloat16-cpu.json").read_text())["ways"] == []
+
+
+@pytest.mark.usefixtures("coarse")
+def test_every_way_is_held_to_the_plain_sweep(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_pool(tmp_path / "pool", 2)
+    bench("--check", "--slices", "1", "--pool", str(tmp_path / "pool"))
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "against the plain sweep in float32:"
+    assert len(lines) == 9
+    for line in lines:
+        differs = float(line.removeprefix("U-map ").split(",")[0])
+        assert (1e-5 < differs < 0.1) if "bfloat16" in line else differs < 1e-5
+        assert "same choice 1 of 1, same bytes again" in line
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such kernel\nat all")
+
+    monkeypatch.setattr(agreement, "_compared", fails)
+    bench("--check", "--slices", "1", "--pool", str(tmp_path / "pool"))
+    assert capsys.readouterr().out.count("FAILED RuntimeError: no such kernel: WholeSettings(") == 9
 
 
 def test_a_choice_that_the_data_type_changes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
