@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from pool.preprocess import PreparedSlice
 from pool.selection import MemberScore
 from pool.shapes import Mask
 from pool.sweep import SweepSettings
-from pool.together import SweptTogether, can_be_swept_together
 
 FOLDER = "sweeps"
 
@@ -53,8 +52,6 @@ class KeptSweeps:
         patch = f"stride-{settings.stride_px}-mask-{settings.mask_stride_px}-patch-{settings.patch_px}-no-strays"
         self._folder = out_dir / FOLDER / f"{pool.manifest.sha256()[:16]}-{patch}"
         self._n_swept = self._n_kept = 0
-        self._on_gpu = can_be_swept_together([member.network for member in pool.members])
-        self._together: SweptTogether | None = None
 
     @property
     def n_swept(self) -> int:
@@ -83,29 +80,16 @@ class KeptSweeps:
         found = {key: answer for key, answer in _read(path, frames.shape[1:]).items() if key in wanted}
         self._n_kept += len(found)
         on_sweep()
-        for answers in self._sweeps(prepared, [member for key, member in wanted.items() if key not in found]):
-            found |= answers
-            _write(path, found)
-            self._n_swept += len(answers)
-            on_sweep()
-        return found
-
-    def _sweeps(self, prepared: PreparedSlice, members: Sequence[Member]) -> Iterator[dict[str, MemberAnswer]]:
-        """One member after the other; on a GPU all at once, as they have been made ready together."""
-        if members and self._on_gpu:
-            if self._together is None:
-                networks, image_px = [member.network for member in self._pool.members], prepared.frames.shape[-1]
-                self._together = SweptTogether(networks, self._settings, image_px)
-            maps_of = dict(zip((member.entry.id for member in self._pool.members), self._together([prepared.frames])))
-            yield {
-                member.entry.id: MemberAnswer(maps_of[member.entry.id][0].mask, maps_of[member.entry.id][0].u_tot)
-                for member in members
-            }
-            return
-        for member in members:
+        for member_id, member in wanted.items():
+            if member_id in found:
+                continue
             maps = member.analyse(prepared, self._settings)
             assert maps is not None  # nothing asks it to stop
-            yield {member.entry.id: MemberAnswer(maps.mask, maps.u_tot)}
+            found[member_id] = MemberAnswer(maps.mask, maps.u_tot)
+            _write(path, found)
+            self._n_swept += 1
+            on_sweep()
+        return found
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> dict[str, MemberAnswer]:
