@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pool.engine import Engine, EngineSettings
 from pool.errors import PoolFolderError, SettingsError
 from pool.manifest import MemberEntry, PoolManifest, load_weights
 from pool.moments import Moments
 from pool.networks import build_network
 from pool.preprocess import PreparedSlice
-from pool.sweep import MemberMaps, SweepSettings, engine_forward, frames_on, refine, sweep
+from pool.sweep import MemberMaps, SweepSettings, frames_on, maps_of, refine
 from pool.together import READY, is_on_gpu
 
+MOST_KEPT = 2_000_000
+"""Weights of a network that are kept folded too: of larger ones they would take memory and save no time that counts."""
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the pool that ships; MODEL_CARD.md in it says what it was made from and what it reaches."""
 
@@ -27,6 +30,9 @@ class Member:
 
     entry: MemberEntry
     network: nn.Module
+    """In evaluation mode; its weights must not change any more."""
+    _engines: dict[str, Engine] = field(default_factory=dict, init=False, repr=False)
+    """By data type, never called, so that they hold nothing but weights made ready: a race asks for many sweeps."""
 
     @classmethod
     def load(cls, folder: Path, entry: MemberEntry, device: str = "cpu") -> Member:
@@ -62,7 +68,9 @@ class Member:
             if keep_going is not None and not keep_going():  # a sweep takes milliseconds there
                 return None
             return READY.maps(self.network, prepared.frames, settings)
-        return sweep(self.network, prepared.frames, settings, keep_going)
+        tensor = frames_on(self._device, prepared.frames)
+        moments = refine(self._forward(settings), tensor, settings, keep_going=keep_going)
+        return None if moments is None else maps_of(moments)
 
     def refine(
         self,
@@ -78,8 +86,19 @@ class Member:
             SettingsError: a slice with another number of frames than the network takes.
         """
         self._check_frames(prepared)
-        frames = frames_on(next(self.network.parameters()).device, prepared.frames)
-        return refine(engine_forward(self.network, settings), frames, settings, n_patches, start, keep_going)
+        frames = frames_on(self._device, prepared.frames)
+        return refine(self._forward(settings), frames, settings, n_patches, start, keep_going)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _forward(self, settings: SweepSettings) -> Engine:
+        how = EngineSettings(settings.dtype, settings.batch_size)
+        engine = Engine(self.network, how, self._engines.get(settings.dtype))
+        if settings.dtype not in self._engines and sum(map(torch.numel, self.network.parameters())) <= MOST_KEPT:
+            self._engines[settings.dtype] = Engine(self.network, how, like=engine)
+        return engine
 
     def _check_frames(self, prepared: PreparedSlice) -> None:
         n_frames = prepared.frames.shape[0]

@@ -46,7 +46,7 @@ class RaceSettings:
     over 41 patches, 9 % over 105 and 7 % over 289.
 
     The shares bound 50 members to about an eighth of the exhaustive work, and are what loses: where more members are
-    alike than pass, the best may be among those that leave, for one that is little worse. `python -m deploy.race_check`
+    alike than pass, the best may be among those that leave, for one that is little worse. `python -m pool race-check`
     says what margins and shares are worth with another pool.
 
     Raises:

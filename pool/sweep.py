@@ -55,7 +55,7 @@ class SweepSettings:
     """Most patches in one forward pass: speed and memory only, the maps do not depend on it beyond rounding."""
     dtype: str = "float32"
     """Of the convolutions, see `pool.engine.EngineSettings`: `bfloat16` is faster where the processor has it, and may
-    choose another member; `python -m pool bench --dtype-check` says how often."""
+    choose another member; `python -m pool race-check --dtypes float32,bfloat16` says how often."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -1,5 +1,6 @@
 """`python -m pool race-check`: does the race find the member that full sweeps of all would choose, and does a faster
-data type choose the same? Everything is measured once and kept, so that levels can be tried without sweeping again.
+data type choose the same? Everything is measured once and kept, so that levels can be tried without sweeping again; a
+run that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pool.bench.race_measuring import measure_races, shifted_slices
 from pool.engine.machine import Machine, device_named
 from pool.engine.settings import DTYPES
 from pool.errors import SettingsError
@@ -20,7 +22,7 @@ from pool.inputs import open_study
 from pool.member import PRETRAINED, Pool
 from pool.preprocess import prepare
 from pool.progress import ProgressBar
-from pool.race_measures import RaceMeasures, measure_races, shifted_slices
+from pool.race_measures import RaceMeasures
 from pool.race_settings import RaceSettings
 from pool.race_trial import try_races
 from pool.shapes import SliceFrames
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         if options.real is not None:
             slices += real_slices(options.real)
         with ProgressBar("slices") as bar:
-            measures = measure_races(pool, slices, dtypes, on_progress=bar)
+            measures = measure_races(pool, slices, dtypes, keep=options.out, on_progress=bar)
         measures.save(options.out / "race-measures.npz")
     else:
         measures = RaceMeasures.load(options.measured)

@@ -34,13 +34,18 @@ class Engine:
         network: in evaluation mode; `patch time row col` to logits `patch class row col`. Its weights must not change
             while the engine is in use.
         settings: data type, batch size, sharing.
+        like: an engine of the same network, data type and layout, whose weights, made ready, are taken over; it may be
+            used meanwhile.
     """
 
-    def __init__(self, network: nn.Module, settings: EngineSettings | None = None) -> None:
+    def __init__(self, network: nn.Module, settings: EngineSettings | None = None, like: Engine | None = None) -> None:
         self.settings = settings or EngineSettings()
         self.device = next(network.parameters()).device
-        self._unet = FoldedUNet(network, self.settings) if type(network) is UNet else None
-        self._module = network if self._unet else self._converted(network)
+        if like is not None:
+            self._unet, self._module = like._unet, like._module
+        else:
+            self._unet = FoldedUNet(network, self.settings) if type(network) is UNet else None
+            self._module = network if self._unet else self._converted(network)
         self._batches: HalvingBatches | None = None
         self._buffer = torch.empty(0)
         self._frames: tuple[FramesTensor, FramesTensor] | None = None

@@ -131,3 +131,14 @@ def test_a_slice_of_another_length_is_refused(pool: Pool) -> None:
     prepared = prepare(bolus_series(), PreprocessSettings(n_frames=20))[0]
     with pytest.raises(SettingsError, match="member s0-e01: takes 30 frames; found a slice with 20"):
         pool.members[0].analyse(prepared, FAST.sweep)
+
+
+def test_weights_are_made_ready_once_and_hold_no_slice(pool: Pool) -> None:
+    member, (prepared,) = pool.members[0], prepare(bolus_series())
+    first, again = (member.analyse(prepared, FAST.sweep) for _ in range(2))
+    assert first is not None
+    assert again is not None
+    assert np.array_equal(first.uncertainty, again.uncertainty)
+    (kept,) = member._engines.values()
+    assert member._forward(FAST.sweep)._unet is kept._unet
+    assert (kept._frames, kept._buffer.numel()) == (None, 0)

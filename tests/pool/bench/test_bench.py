@@ -5,16 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from pool.bench import agreement, command, contenders, dtypes, speed, study
-from pool.bench.dtypes import compare_dtypes
+from pool.bench import agreement, analysed_study, command, contenders, speed, study, study_command
 from pool.bench.timing import Times, alternate, paired_ratio
 from pool.engine import EngineSettings
 from pool.errors import SettingsError
-from pool.manifest import MemberEntry, PoolManifest
-from pool.member import Member, Pool
 from pool.networks import NetworkSpec, build_network
+from pool.race_settings import RaceLevel, RaceSettings
 from pool.sweep import SweepSettings
 from tests.samples import tiny_pool
 
@@ -24,7 +21,7 @@ SMALL = NetworkSpec(width=4, n_poolings=2, n_frames=30)
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """The command with a small network; the cache and torch's threads are left alone."""
-    monkeypatch.setitem(command.NETWORKS, "compact", SMALL)
+    monkeypatch.setitem(study_command.NETWORKS, "compact", SMALL)
     monkeypatch.setattr(speed, "PRODUCT_SIZE", 64)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     parser = argparse.ArgumentParser()
@@ -91,27 +88,13 @@ def test_a_run_without_a_batch_size_calibrates_unless_told_not_to(
         (["--rows", "34"], "bench: --rows must be from 1 to 33; found 34."),
         (["--rounds", "0"], "bench: --rounds must be from 1 to 1000000; found 0."),
         (["--device", "cuda:77"], "--device: must be a device torch can use here; found 'cuda:77'. Try cpu."),
-        (["--dtype-check", "1"], "bench: --dtype-check needs --pool. Untrained networks choose nobody."),
         (["--study", "--members", "0"], "bench: --members must be from 1 to 1000; found 0."),
-        (["--dtype-check", "0", "--pool", "x"], "bench: --dtype-check must be at least 1; found 0."),
     ],
 )
 def test_nonsense_is_refused(bench: Callable[..., None], words: list[str], message: str) -> None:
     with pytest.raises(SettingsError) as refused:
         bench(*words)
     assert str(refused.value) == message
-
-
-def test_selections_in_two_data_types_are_compared(
-    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tiny_pool(tmp_path / "pool", 2)
-    words = ["--dtype-check", "1", "--pool", str(tmp_path / "pool"), "--stride", "16", "--out", str(tmp_path)]
-    bench(*words)
-    found = json.loads((tmp_path / "selection-bfloat16-cpu.json").read_text())
-    assert (found["dtype"], found["n_members"], found["n_slices"], found["pool"]) == ("bfloat16", 2, 1, "tiny")
-    assert 0 < found["largest_u_pp_change"] < 1
-    assert "bfloat16 against float32, 2 members, 1 phantom slices, stride 16" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -140,6 +123,27 @@ def test_a_study_is_timed_by_the_fastest_way(
     assert json.loads((tmp_path / "study-compact-bfloat16-cpu.json").read_text())["ways"] == []
 
 
+@pytest.mark.parametrize("rule", ["min-u_pp", "min-u_pp-race"])
+def test_a_study_is_timed_as_it_is_analysed(
+    bench: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+) -> None:
+    tiny_pool(tmp_path / "pool", 4)
+    monkeypatch.setattr(study_command, "SweepSettings", lambda dtype: SweepSettings(64, 16, 32, dtype=dtype))
+    monkeypatch.setattr(analysed_study, "RaceSettings", lambda: RaceSettings((RaceLevel(9, 1e9, 0.5),)))
+    words = ["--study", "--rule", rule, "--slices", "1", "--rounds", "2", "--pool", str(tmp_path / "pool")]
+    bench(*words, "--out", str(tmp_path))
+    found = json.loads((tmp_path / f"analysed-{rule}-float32-cpu.json").read_text())
+    assert (found["n_members"], found["n_slices"], len(found["wall_s"])) == (4, 1, 2)
+    assert found["n_passes_exhaustive"] == 4 * 25
+    assert found["n_passes"] == (4 * 25 if rule == "min-u_pp" else 4 * 9 + 3 * 16)
+    assert 0 < found["peak_bytes"] < 500e6
+    assert f"patch passes: {found['n_passes']} of 100" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("coarse")
 def test_every_way_is_held_to_the_plain_sweep(
     bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -160,35 +164,6 @@ def test_every_way_is_held_to_the_plain_sweep(
     monkeypatch.setattr(agreement, "_compared", fails)
     bench("--check", "--slices", "1", "--pool", str(tmp_path / "pool"))
     assert capsys.readouterr().out.count("FAILED RuntimeError: no such kernel: WholeSettings(") == 9
-
-
-def test_a_choice_that_the_data_type_changes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """U_pp 0.10 and 0.11 in float32; bfloat16 turns them round, and empties a third member's mask."""
-    u_pp = {("a", "float32"): 0.10, ("b", "float32"): 0.11, ("a", "bfloat16"): 0.12, ("b", "bfloat16"): 0.11}
-    u_pp |= {("c", "float32"): 0.2}
-
-    class Maps:
-        def __init__(self, value: float | None) -> None:
-            self.u_pp = value
-
-    def swept(network: nn.Module, frames: torch.Tensor, settings: SweepSettings) -> Maps:
-        return Maps(u_pp.get((names[network], settings.dtype)))
-
-    monkeypatch.setattr(dtypes, "_swept", swept)
-    monkeypatch.setattr(dtypes, "_shifted_slices", lambda n: [torch.zeros(30, 128, 128)] * n)
-    members = tuple(
-        Member(MemberEntry(name, 0, 1, 0.5, SMALL, "0" * 64), build_network(SMALL)) for name in ("a", "b", "c")
-    )
-    names = {member.network: member.entry.id for member in members}
-    report = compare_dtypes(Pool(PoolManifest("fake", tuple(m.entry for m in members)), members), "bfloat16", 2)
-    assert report.largest_u_pp_change == pytest.approx(0.2)
-    assert report.n_masks_emptied_or_filled == 2
-    assert [(case.slice_number, case.reference, case.chosen) for case in report.other_choices] == [
-        (0, "a", "b"),
-        (1, "a", "b"),
-    ]
-    assert report.other_choices[0].u_pp_excess == pytest.approx(0.1)
-    assert "slice 1: b instead of a, U_pp 10.000% greater" in report.in_words()
 
 
 def test_runs_alternate_and_ratios_are_paired() -> None:
