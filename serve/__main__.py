@@ -17,6 +17,7 @@ from serve.batch.command import batch
 from serve.client import ServiceClient
 from serve.command_line import refusals_in_words, say
 from serve.local import running_service
+from serve.pacs.command import pacs
 from serve.settings import ServiceSettings
 
 app = typer.Typer(help="The perfusion pool as a service. Research use only. Not for diagnosis.", no_args_is_help=True)
@@ -81,6 +82,7 @@ def send(
 
 
 app.command()(batch)
+app.command()(pacs)
 
 
 if __name__ == "__main__":
