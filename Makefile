@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench fuzz mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -49,6 +49,9 @@ transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hou
 bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 	$(PY) -m pool bench --threads 2 --out benchmarks
+
+fuzz: $(INSTALLED)  ## mutated DICOM files for a quarter of an hour: each is read or refused in words
+	$(PY) -m tests.pool.dicom.strangers --n $(or $(N),20000) --seed $(or $(SEED),1)
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
