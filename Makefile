@@ -49,6 +49,7 @@ transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hou
 bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 	$(PY) -m pool bench --threads 2 --out benchmarks
+	OMP_NUM_THREADS=1 $(PY) -m pool.dicom.benchmark
 
 fuzz: $(INSTALLED)  ## mutated DICOM files for a quarter of an hour: each is read or refused in words
 	$(PY) -m tests.pool.dicom.strangers --n $(or $(N),20000) --seed $(or $(SEED),1)
