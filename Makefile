@@ -10,7 +10,7 @@ REAL_DATA ?= ../shared/data/daugs_real
 export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test format lint types unit real-check transfer-check bench chaos overload hostile service-bench fifty soak cluster-files mlflow-ui clean help
+.PHONY: demo test format lint types unit real-check transfer-check bench fuzz chaos overload hostile service-bench fifty soak cluster-files mlflow-ui clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -49,6 +49,10 @@ transfer-check: $(INSTALLED)  ## train on phantoms alone for a quarter of an hou
 bench: $(INSTALLED)  ## phantom slices a second, and a sweep against other ways to do it, on this machine
 	$(PY) -m pool.phantom.benchmark --threads 2 --slices 300
 	$(PY) -m pool bench --threads 2 --out benchmarks
+	OMP_NUM_THREADS=1 $(PY) -m pool.dicom.benchmark
+
+fuzz: $(INSTALLED)  ## mutated DICOM files for a quarter of an hour: each is read or refused in words
+	$(PY) -m tests.pool.dicom.strangers --n $(or $(N),20000) --seed $(or $(SEED),1)
 
 service-bench: $(INSTALLED)  ## the service: start-up, idle memory, overhead over one process (a quiet machine, 10 minutes)
 	$(PY) -m deploy.trials.measure starting
@@ -62,6 +66,7 @@ soak: $(INSTALLED)  ## half an hour of studies, slope of memory
 
 cluster-files: $(INSTALLED)  ## manifests, Serve configuration and dashboard anew from the service's settings
 	$(PY) -m deploy.generate
+
 chaos: $(INSTALLED)  ## kill parts of the service, a node and everything at random; exit 1 if a study is lost, changed or doubled
 	$(PY) -m deploy.trials.chaos
 

@@ -89,7 +89,12 @@ def unpack_content(answer: Answer) -> StudyContent:
 
     try:
         fields = dict(answer.content or {})
-        return StudyContent(_sorting(fields["series"]), tuple(unpack_choice(run) for run in fields["runs"]))
+        return StudyContent(
+            _sorting(fields["series"]),
+            tuple(unpack_choice(run) for run in fields["runs"]),
+            tuple(Role(role) for role in fields["roles"]),
+            tuple(tuple(str(path) for path in paths) for paths in fields["files"]),
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise _BAD_ANSWER from error
 

@@ -12,6 +12,8 @@ most; on 36 of the `broad` preset, which is far beyond any scan, 35 within 18 mm
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import ndimage
 
@@ -34,6 +36,8 @@ PRIOR_SIGMA_MM = 30.0
 MOST_DEVIATION_MM = 25.0
 """Beyond this distance from the other slices, a slice's own finding is overruled by theirs."""
 
+_ROWS_AT_ONCE = 8
+
 
 def locate_heart(series: PerfusionSeries) -> list[tuple[float, float]]:
     """Centre of the LV on every slice, in native pixels (row, col).
@@ -55,16 +59,23 @@ def locate_heart(series: PerfusionSeries) -> list[tuple[float, float]]:
 
 def _late_enhancement(frames: SliceFrames, spacing: np.ndarray, name: str) -> Map:
     """Enhancement where it arrives late and strong enough to be the LV cavity, else 0."""
-    smooth = ndimage.gaussian_filter(frames, (0, *(SMOOTHING_MM / spacing)))
-    smooth = ndimage.uniform_filter1d(smooth, 3, axis=0)
-    baseline = np.sort(smooth, axis=0)[: max(2, len(frames) // 8)].mean(axis=0)
-    rise = smooth - baseline
+    smooth = _smoothed(frames, SMOOTHING_MM / spacing)
     # The whole rise times the steepest one: blood fills within a few beats, liver and chest wall brighten slowly.
     lag = max(2, round(len(frames) * STEEP_FRACTION))
-    steepest = (smooth[lag:] - smooth[:-lag]).max(axis=0)
-    peak = np.sqrt(rise.max(axis=0) * np.maximum(steepest, 0.0))
-    noise = 1.4826 * np.median(np.abs(np.diff(smooth, axis=0))) / np.sqrt(2)
-    brightness = float(np.percentile(smooth.max(axis=0), 90))
+    most, steepest, brightest, arrival = (np.empty(frames.shape[1:], dtype=np.float32) for _ in range(4))
+    steps = np.empty((len(frames) - 1, *frames.shape[1:]), dtype=np.float32)
+    for rows in _row_blocks(frames.shape[1]):
+        block = smooth[:, rows]
+        baseline = np.sort(block, axis=0)[: max(2, len(frames) // 8)].mean(axis=0)
+        rise = block - baseline
+        most[rows] = rise.max(axis=0)
+        steepest[rows] = (block[lag:] - block[:-lag]).max(axis=0)
+        brightest[rows] = block.max(axis=0)
+        arrival[rows] = (rise > 0.5 * most[rows]).argmax(axis=0)
+        steps[:, rows] = np.abs(np.diff(block, axis=0))
+    peak = np.sqrt(most * np.maximum(steepest, 0.0))
+    noise = 1.4826 * _median(steps) / np.sqrt(2)
+    brightness = float(np.percentile(brightest, 90))
     n_least = max(1, round(LEAST_AREA_MM2 / float(spacing.prod())))
     if peak.size < n_least:
         raise HeartNotFoundError(f"slice {name}", "must be larger than a heart", f"{peak.shape} pixels")
@@ -77,9 +88,29 @@ def _late_enhancement(frames: SliceFrames, spacing: np.ndarray, name: str) -> Ma
             "Is this a perfusion series with contrast agent?",
         )
     candidate = peak > 0.5 * strong
-    arrival = (rise > 0.5 * rise.max(axis=0)).argmax(axis=0).astype(float)
-    late = candidate & (arrival >= _split(arrival[candidate]))
+    late = candidate & (arrival >= _split(arrival[candidate].astype(float)))
     return np.where(late, np.minimum(peak, strong), 0.0).astype(np.float32)
+
+
+def _median(values: np.ndarray) -> np.floating:
+    """As `numpy.median`, in half the time: numpy sorts faster than it selects."""
+    ordered = np.sort(values, axis=None)
+    return ordered[(ordered.size - 1) // 2 : ordered.size // 2 + 1].mean()
+
+
+def _smoothed(frames: SliceFrames, sigma_px: np.ndarray) -> SliceFrames:
+    """Smoothed in the image, then over three frames."""
+    smooth = np.empty_like(frames)
+    for image, sink in zip(frames, smooth, strict=True):
+        ndimage.gaussian_filter(image, sigma_px, output=sink)
+    for rows in _row_blocks(frames.shape[1]):
+        smooth[:, rows] = ndimage.uniform_filter1d(smooth[:, rows], 3, axis=0)
+    return smooth
+
+
+def _row_blocks(n_rows: int) -> Iterator[slice]:
+    """A few rows at a time: with all their frames they stay in the processor's cache."""
+    return (slice(i, i + _ROWS_AT_ONCE) for i in range(0, n_rows, _ROWS_AT_ONCE))
 
 
 def _split(values: np.ndarray) -> float:

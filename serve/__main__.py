@@ -18,6 +18,7 @@ from serve.client import ServiceClient
 from serve.command_line import refusals_in_words, say
 from serve.http.tokens import first_token
 from serve.local import running_service
+from serve.pacs.command import pacs
 from serve.ray_start import connect_to_running
 from serve.rolling import roll_to, settings_for_roll
 from serve.settings import ServiceSettings
@@ -113,6 +114,7 @@ def roll(
 
 
 app.command()(batch)
+app.command()(pacs)
 
 
 if __name__ == "__main__":

@@ -181,9 +181,11 @@ def _refusal(answer: httpx.Response) -> ServiceRefusedError:
     """The service's own words, as far as it used any."""
     try:
         body = answer.json()
-        return ServiceRefusedError(body["subject"], body["rule"], body["found"], body["remedy"])
+        refused = ServiceRefusedError(body["subject"], body["rule"], body["found"], body["remedy"])
     except (ValueError, KeyError, TypeError):
-        return ServiceRefusedError("service", "must answer with success", f"HTTP {answer.status_code}")
+        refused = ServiceRefusedError("service", "must answer with success", f"HTTP {answer.status_code}")
+    refused.status = answer.status_code
+    return refused
 
 
 @contextmanager

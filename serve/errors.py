@@ -73,6 +73,9 @@ class StudyFailedError(PoolError):
 class ServiceRefusedError(PoolError):
     """The service answered with an error."""
 
+    status: int | None = None
+    """HTTP status of the answer, where there was one."""
+
 
 class ServiceUnreachableError(PoolError):
     """The service gave no answer."""

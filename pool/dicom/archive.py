@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,10 +18,14 @@ from pool.errors import EmptyStudyError, PoolError, UnreadableFileError
 
 MOST_FILES = 20_000
 """Most files of one archive; a study of 3 x 90 classic frames has 270."""
+MOST_FOLDER_FILES = 200_000
+"""Most files of one folder, all that lie below it included; a disc of ten examinations has 20,000."""
 MOST_BYTES = 4 * 2**30
 """Most bytes that one archive may unpack to."""
 _SYSTEM_NAMES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _CHUNK = 2**20
+_LONGEST_END, _LIST_BYTES = 2**16 + 200, 400
+"""Bytes at the end of an archive that hold its end record; bytes of its list for one member, a long name included."""
 
 
 def find_dicom_files(path: Path) -> list[Path]:
@@ -81,7 +86,16 @@ def _files_below(folder: Path) -> list[Path]:
         raise error
 
     try:
-        files = [Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names]
+        files: list[Path] = []
+        for at, _, names in os.walk(folder, onerror=refuse):
+            files += [Path(at) / name for name in names]
+            if len(files) > MOST_FOLDER_FILES:
+                raise UnreadableFileError(
+                    f"folder {folder.name}",
+                    f"may hold at most {MOST_FOLDER_FILES} files",
+                    "more",
+                    "Point at the folder of one examination.",
+                )
         # a link to nothing stays in the list: the image it stands for is missing
         return sorted(file for file in files if not _is_system_file(file) and (file.is_file() or not file.exists()))
     except OSError as error:
@@ -114,6 +128,7 @@ def _write_members(archive: Path, folder: Path) -> None:
 
     What the reader knows side files and images by stays at its end: these names hold nothing of the patient's.
     """
+    _refuse_long_list(archive)
     with zipfile.ZipFile(archive) as opened:
         members = [info for info in opened.infolist() if not info.is_dir()]
         if len(members) > MOST_FILES:
@@ -155,6 +170,27 @@ def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
     if stat.S_ISLNK(info.external_attr >> 16):
         raise _refusal(archive, "may not hold links", repr(parts[-1]))
     return parts[-1] if parts else "file"
+
+
+def _refuse_long_list(archive: Path) -> None:
+    """Look at the end of the archive alone: the list of a million members takes a gigabyte to read.
+
+    The number of members that stands there may lie, the size of the list cannot: no more than that is read.
+    """
+    with archive.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _LONGEST_END, 0))
+        end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    if at < 0 or len(end) < at + 16:
+        return  # zipfile says what is wrong
+    n_members, n_bytes = struct.unpack("<HI", end[at + 10 : at + 16])
+    at64 = end.rfind(b"PK\x06\x06", 0, at)
+    if at64 >= 0 and len(end) >= at64 + 48:
+        n_members, n_bytes = struct.unpack("<QQ", end[at64 + 32 : at64 + 48])
+    if n_members > MOST_FILES or n_bytes > MOST_FILES * _LIST_BYTES:
+        found = f"{n_members}" if n_members > MOST_FILES else f"a list of {n_bytes / 1e6:.1f} MB"
+        raise _refusal(archive, f"may hold at most {MOST_FILES} files", found)
 
 
 def _refusal(archive: Path, rule: str, found: str) -> UnreadableFileError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from pool.dicom.scaling import philips_scale_slope
@@ -122,7 +124,11 @@ def _first_items(holder: Dataset) -> Iterator[Dataset]:
 
 def _record(path: Path, number: int | None, header: Dataset, sources: list[Dataset]) -> FrameRecord:
     def value(keyword: str, default: Any = None) -> Any:
-        return next((s[keyword].value for s in sources if keyword in s and s[keyword].value not in (None, "")), default)
+        tag = _tag(keyword)
+        for source in sources:
+            if tag in source and (found := source[tag].value) not in (None, ""):
+                return found
+        return default
 
     position, orientation, spacing = (
         tuple(float(x) for x in _as_list(value(tag)))
@@ -164,6 +170,12 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         order=(_finite(header.get("InstanceNumber") or 0), _finite(counted)),
         times=time_values(value),
     )
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    """Looked up once, as every frame is asked for the same two dozen tags."""
+    return Tag(keyword)
 
 
 def _as_list(value: Any) -> list[Any]:

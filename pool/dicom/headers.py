@@ -10,10 +10,12 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, FrameRecord, frame_records
-from pool.dicom.opening import is_dicom, read_header, reading, refuse_lost_image
+from pool.dicom.opening import is_dicom, read_header, read_whole, reading, refuse_lost_image
 from pool.errors import EmptyStudyError, InconsistentStudyError, UnreadableFileError, UnsupportedFileError
 from pool.series import LEAST_FRAMES
 
+SMALL_BYTES, MOST_KEPT_BYTES = 2**20, 2**28
+"""Files up to this size are read once, pixels and all, and kept up to so much together; larger ones are read twice."""
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _UID_TAGS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
@@ -57,9 +59,12 @@ def _mr_headers(files: Sequence[Path]) -> tuple[list[tuple[Path, Dataset]], list
     remarks = [f"left out {_n_files(len(side))} that {'is' if len(side) == 1 else 'are'} no DICOM"] if side else []
     kept: dict[str, tuple[Path, Dataset]] = {}
     others: list[str] = []
-    n_twice = 0
+    n_twice = kept_bytes = 0
     for path in images:
-        header = read_header(path)
+        n_bytes = path.stat().st_size
+        kept_bytes += n_bytes if n_bytes <= SMALL_BYTES else 0
+        whole = n_bytes <= SMALL_BYTES and kept_bytes <= MOST_KEPT_BYTES
+        header = read_whole(path) if whole else read_header(path)
         with reading(path.name):
             sop_class = header.get("SOPClassUID")
             if header.file_meta.get("MediaStorageSOPClassUID") == _MEDIA_DIRECTORY:

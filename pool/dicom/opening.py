@@ -112,8 +112,26 @@ def read_header(path: Path) -> Dataset:
         return dcmread(path, stop_before_pixels=True)
 
 
-def read_pixels(path: Path) -> np.ndarray:
+def read_whole(path: Path) -> Dataset:
+    """All of a file, for `read_pixels` to go on with; without pixels where they cannot be read.
+
+    Raises:
+        UnreadableFileError: as `read_header`.
+    """
+    with reading(path.name):
+        _refuse_bomb(path)
+        try:
+            return dcmread(path)
+        except Exception:  # cut within its pixels: that matters only if they are wanted
+            return dcmread(path, stop_before_pixels=True)
+
+
+def read_pixels(path: Path, whole: Dataset | None = None) -> np.ndarray:
     """Stored pixel values of one file as `frame row col`, before rescale slope and intercept.
+
+    Args:
+        path: the file.
+        whole: what `read_whole` gave; None reads the file.
 
     Raises:
         UnreadableFileError: no pixels, fewer than declared, or more than `MOST_PIXELS`.
@@ -121,8 +139,11 @@ def read_pixels(path: Path) -> np.ndarray:
     """
     name = path.name
     with reading(name):
-        _refuse_bomb(path)
-        dataset = dcmread(path)
+        if whole is not None and "PixelData" in whole:
+            dataset = whole
+        else:
+            _refuse_bomb(path)
+            dataset = dcmread(path)
         _refuse_undecodable(name, dataset)
         n_frames = int(dataset.get("NumberOfFrames") or 1)
         shape = (n_frames, int(dataset.Rows), int(dataset.Columns))

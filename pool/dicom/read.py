@@ -177,7 +177,7 @@ def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str]:
         for t, record in enumerate(records):
             wanted.setdefault(record.path, []).append((s, t, record))
     for path, places in wanted.items():
-        stored = read_pixels(path)
+        stored = read_pixels(path, places[0][2].header)
         for s, t, record in places:
             slope, intercept = transforms[s * shape[1] + t]
             frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept

@@ -30,6 +30,8 @@ def philips_scale_slope(sources: Sequence[Dataset]) -> float | None:
         sources: data sets that may hold it: functional groups of a frame, then the file.
     """
     for source in sources:
+        if not any(tag >> 16 == SCALE_SLOPE[0] for tag in source.keys()):  # noqa: SIM118  Dataset iterates over elements
+            continue
         for holder in (source, *_private_items(source)):
             found = _private(holder, *SCALE_SLOPE)
             if isinstance(found, bytes) and len(found) == 4:  # from implicit VR, by readers without the dictionary

@@ -44,6 +44,10 @@ class StudyContent:
     """Every series, and what it was taken for."""
     runs: tuple[RunChoice, ...]
     """A choice for every run that is about as good as the best one, in order of time."""
+    roles: tuple[Role, ...]
+    """Stress, rest or perfusion, by run."""
+    files: tuple[tuple[str, ...], ...]
+    """Paths of the files of every run, sorted."""
 
 
 def choose_stack(records: Sequence[FrameRecord], choice: RunChoice) -> Stack:
@@ -98,7 +102,12 @@ def study_content(records: Sequence[FrameRecord], choice: RunChoice) -> StudyCon
         )
         for stack in good
     )
-    return StudyContent(tuple(SortedSeries.of(group) for group in groups), runs)
+    return StudyContent(
+        tuple(SortedSeries.of(group) for group in groups),
+        runs,
+        tuple(stack[0].role for stack in good),
+        tuple(tuple(sorted({str(r.path) for r in records if r.series_uid in run.series_uids})) for run in runs),
+    )
 
 
 def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Group], list[list[Group]]]:

@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 import pool.dicom.derived
 import pool.dicom.read
@@ -188,8 +189,8 @@ def test_rows_and_columns_swapped_in_reader_and_writer_together_are_noticed(
 
     if what == "pixels":
 
-        def transposed(path: Path) -> np.ndarray:
-            stored = read_pixels(path)
+        def transposed(path: Path, whole: Dataset) -> np.ndarray:
+            stored = read_pixels(path, whole)
             return stored.reshape(stored.shape[0], stored.shape[2], stored.shape[1]).transpose(0, 2, 1)
 
         monkeypatch.setattr("pool.dicom.read.read_pixels", transposed)
