@@ -67,12 +67,12 @@ def true_outlines(study: PhantomStudy) -> Mapping[int, SliceRegions]:
 
 
 def against_truth(study: PhantomStudy, flow: StudyFlow) -> list[CheckedSegment]:
-    """Every measured segment beside the mean true flow of its pixels."""
+    """Every measured segment beside the mean true flow of the pixels that its curve is the mean of."""
     found = []
     for item in flow.segments:
         at = study.series.slice_names.index(item.slice_name)
-        mask = next(s for s in flow.slices if s.name == item.slice_name).segment == item.number
-        mask = mask & (study.mbf_ml_min_g[at] > 0)
+        shown = next(s for s in flow.slices if s.name == item.slice_name)
+        mask = shown.averaged & (shown.segment == item.number) & (study.mbf_ml_min_g[at] > 0)
         if mask.any():
             truth = float(study.mbf_ml_min_g[at][mask].mean())
             found.append(CheckedSegment(study.stress, truth, item.mbf_ml_min_g, item.mbf_model_free))

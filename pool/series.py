@@ -68,10 +68,10 @@ class PerfusionSeries:
     """True where the frames are already 128 x 128 x 30 in [0, 1], as published with the DAUGS paper."""
     remarks: tuple[str, ...] = ()
     """What the reader decided and the user should know, for example which time key won."""
-    sequence: SequenceValues | None = None
-    """How the frames were made, for blood flow; None where the input does not say."""
     flipped: tuple[bool, bool] = (False, False)
     """Whether rows, columns run backwards here compared with the input file (NIfTI only)."""
+    sequence: SequenceValues | None = None
+    """How the frames were made, for blood flow; None where the input does not say."""
 
     def __post_init__(self) -> None:
         n_slices, n_frames = self.frames.shape[:2]

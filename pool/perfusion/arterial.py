@@ -108,7 +108,7 @@ def find_input(
     table = SignalTable.of(blood, agent, sequence, unsaturated)
     if other is None:
         samples, held = table.concentration(main.relative)
-        clipped = _refuse_clipped(held, settings, "Give a prebolus (--prebolus) or an AIF series (--aif).")
+        clipped = refuse_clipped(held, settings, "Give a prebolus (--prebolus) or an AIF series (--aif).")
         reached = float(table.saturation(main.relative.max()))
     elif other.kind == PREBOLUS:
         early, remark = _other_curve(series, index, main, regions, other.series, keep_pixels=True)
@@ -122,7 +122,7 @@ def find_input(
         curve, remark = _other_curve(series, index, main, regions, other.series, keep_pixels=False)
         own_table = SignalTable.of(settings.blood(own.field_t), settings.relaxivities(own.field_t), own, unsaturated)
         samples, held = own_table.concentration(curve.relative)
-        clipped = _refuse_clipped(held, settings, "Its saturation time is too long for this dose.")
+        clipped = refuse_clipped(held, settings, "Its saturation time is too long for this dose.")
         reached = float(own_table.saturation(curve.relative.max()))
         offset = settings.aif_clock_offset_s
         offset = main.arrival_s - curve.arrival_s if offset is None else offset
@@ -166,7 +166,12 @@ def _other_curve(
     return curve, [remark] if remark else []
 
 
-def _refuse_clipped(held: np.ndarray, settings: FlowSettings, remedy: str) -> bool:
+def refuse_clipped(held: np.ndarray, settings: FlowSettings, remedy: str) -> bool:
+    """Whether samples are clipped.
+
+    Raises:
+        StudyError: they are, and the settings do not allow it.
+    """
     n = int(held.sum())
     if n and not settings.allow_clipped:
         raise StudyError(

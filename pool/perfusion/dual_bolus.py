@@ -32,7 +32,7 @@ CLOCK_S = 3.0
 """How far the offset of the clocks may lie from that of the arrivals [s]."""
 FEWEST_SHARED = 6
 """Frames of the main series within the prebolus series, at least."""
-POOR_FIT = 0.2
+POOR_FIT = 0.12
 """Root mean square misfit of the predicted main bolus, relative to its peak, beyond which the ratio cannot be right."""
 
 Table = Callable[[float], SignalTable]

@@ -16,7 +16,7 @@ from pool.perfusion.fermi_fit import FermiFit, Prior, fit_fermi, prior_from
 from pool.perfusion.fermi_model import Curves
 from pool.perfusion.model_free import deconvolve
 from pool.perfusion.proton_density import ProtonDensity
-from pool.perfusion.regions import SliceRegions
+from pool.perfusion.regions import SliceRegions, averaged_wall
 from pool.perfusion.results import StudyFlow
 from pool.perfusion.segments import anterior_is_clockwise, orient, segment_map
 from pool.perfusion.sequence import SequenceValues
@@ -88,7 +88,8 @@ def measure_flow(
             tissue, agent = settings.myocardium(sequence.field_t), settings.relaxivities(sequence.field_t)
             surface = proton_density.baseline(index, regions, spacing, tissue, agent, sequence, arterial.unsaturated)
         signals = slice_signals(series.frames[index], series.times_s[index], regions, arterial.arrival_s, surface)
-        return OutlinedSlice(index, regions, segment_map(regions, turned[index], spacing, clockwise), signals)
+        segment = segment_map(regions, turned[index], spacing, clockwise)
+        return OutlinedSlice(index, regions, segment, averaged_wall(regions, segment, spacing), signals)
 
     chosen = [job(i, outlines[i]) for i in sorted(outlines)]
     others = [
@@ -126,7 +127,7 @@ def measure_flow(
 
 
 def _of_segments(item: OutlinedSlice, table: SignalTable) -> TissueCurves:
-    return segment_curves(item.signals, [item.segment == number for number in item.numbers], table)
+    return segment_curves(item.signals, [item.averaged & (item.segment == number) for number in item.numbers], table)
 
 
 def _batch(parts: Sequence[TissueCurves], jobs: Sequence[OutlinedSlice], arterial: ArterialInput) -> Curves:

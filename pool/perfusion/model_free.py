@@ -1,9 +1,9 @@
 """Flow without a model of the residue: Tikhonov-regularised deconvolution, a cross-check of the Fermi fit.
 
 The residue `rho F R(s)` is piecewise linear between nodes; the sum of squared misfit and of squared second differences,
-weighted with lambda, is least; lambda minimises the generalised cross-validation function (Golub, Heath and Wahba,
-Technometrics 1979;21:215). Flow is the largest value of the residue, which regularisation makes a little too small
-where the transit is short (Jerosch-Herold et al., J Magn Reson Imaging 2004;19:758).
+weighted with lambda, is least; lambda is the greatest of which generalised cross-validation (Golub, Heath and Wahba,
+Technometrics 1979;21:215) is nearly least. Flow is the largest value of the residue at early lags, which regularisation
+makes a little too small where the transit is short (Jerosch-Herold et al., J Magn Reson Imaging 2004;19:758).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ NODE_S = 1.0
 """Distance of nodes [s]."""
 LONGEST_S = 30.0
 """Longest lag; the residue is 0 beyond [s]."""
+EARLY_S = 8.0
+"""Lags up to which the flow is looked for; late ones are badly known [s]."""
 LAMBDAS = torch.logspace(-1.5, 3, 19, dtype=torch.float64)
 """Weights of the penalty that are tried, over the mean diagonal of the normal matrix."""
 
@@ -81,4 +83,5 @@ def deconvolve(arterial: InputFunction, curves: Curves, delay_s: Tensor) -> Mode
     number = (good * torch.arange(1, len(LAMBDAS) + 1)[:, None]).argmax(0)
     residue = torch.stack(residues)[number, torch.arange(n_curves)]
     fitted = (sampled.view(n_curves, len(lags), n_frames).transpose(1, 2) @ residue[:, :, None])[:, :, 0]
-    return ModelFreeFit(residue.amax(1) * PER_MINUTE, lags, residue, fitted)
+    early = residue[:, lags <= EARLY_S]
+    return ModelFreeFit(early.amax(1) * PER_MINUTE, lags, residue, fitted)

@@ -17,6 +17,10 @@ RIM_MM = 3.0
 """Left out along the border of the cavity: partial volume, dark rims, trabeculae [mm]."""
 PAPILLARY_SHARE = 0.85
 """Enhancement over that of the brightest quarter of the cavity below which a pixel holds muscle."""
+OUTER_RIM_MM = 2.0
+"""Of the wall, left out of segments' means: fat beside it reaches in through partial volume and truncation [mm]."""
+FEWEST_AVERAGED_PX = 8
+"""Pixels of a segment that its mean needs; thinner segments keep their rim."""
 FARTHEST_RV_MM = 10.0
 """Between LV wall and the nearest pixel of a piece of the RV; what lies farther away is something else [mm]."""
 
@@ -92,3 +96,26 @@ def without_papillary(frames: np.ndarray, pool: Mask, times_s: np.ndarray, arriv
     )
     kept = pool & (smooth >= PAPILLARY_SHARE * np.quantile(smooth[pool], 0.75))
     return kept if int(kept.sum()) >= FEWEST_POOL_PX else pool
+
+
+def averaged_wall(regions: SliceRegions, segment: np.ndarray, spacing_mm: tuple[float, float]) -> Mask:
+    """Pixels that segments' curves are means of: the wall without its outer rim.
+
+    A constant signal of fat or lung in the muscle's baseline scales all its concentrations. A segment that would lose
+    half of its pixels or more keeps them all.
+
+    Args:
+        regions: wall and cavities.
+        segment: AHA segment of every pixel, `row col`, 0 outside the wall.
+        spacing_mm: between rows, between columns.
+    """
+    heart = regions.myocardium | regions.left_pool | regions.right_pool
+    depth = ndimage.distance_transform_edt(heart, sampling=spacing_mm)
+    inner = regions.myocardium & (depth > OUTER_RIM_MM)
+    kept = np.zeros_like(inner)
+    for number in np.unique(segment[segment > 0]):
+        whole = segment == number
+        part = whole & inner
+        enough = max(FEWEST_AVERAGED_PX, int(0.5 * whole.sum()))
+        kept |= part if int(part.sum()) >= enough else whole
+    return kept

@@ -49,7 +49,7 @@ class SegmentFlow:
     slice_name: str
     """Slice it lies in."""
     n_px: int
-    """Native pixels."""
+    """Native pixels that its curve is the mean of."""
     mbf_ml_min_g: float | None
     """Blood flow by Fermi-constrained deconvolution [mL/min/g]; None where the fit failed."""
     standard_error: float | None = None
@@ -90,6 +90,8 @@ class SliceFlow:
     """Myocardial pixels without a flow, bool `row col`."""
     segment: np.ndarray
     """AHA segment of every myocardial pixel, uint8 `row col`, 0 elsewhere."""
+    averaged: np.ndarray
+    """Myocardial pixels that segments' curves are means of, without the wall's outer rim, bool `row col`."""
     septum_deg: float
     """Direction of the septum's middle from the LV's centre, clockwise in the image from its column axis [deg]."""
     insertion_px: tuple[tuple[float, float], tuple[float, float]] | None

@@ -53,7 +53,7 @@ class FermiSettings:
     """Spread of the shoulder within a heart."""
     delay_sd_s: float = 0.3
     """Spread of the delay within a heart [s]."""
-    spill_sd: float = 0.02
+    spill_sd: float = 0.04
     """Spread of the spill about 0."""
     n_steps: int = 12
     """Damped Gauss-Newton steps after the dictionary."""

@@ -14,6 +14,7 @@ from pool.perfusion.regions import SliceRegions
 from pool.perfusion.results import SegmentFlow, SliceFlow
 from pool.perfusion.segments import SEGMENT_NAMES, Orientation
 from pool.perfusion.tissue_curves import SliceSignals
+from pool.shapes import Mask
 
 DECIMALS = 4
 """Of flows in results: far finer than they are known, and the last bits, which depend on threads, are gone."""
@@ -28,6 +29,8 @@ class OutlinedSlice:
     regions: SliceRegions
     segment: np.ndarray
     """AHA segment of every pixel, uint8 `row col`."""
+    averaged: Mask
+    """Pixels that segments' curves are means of."""
     signals: SliceSignals
 
     @property
@@ -55,7 +58,7 @@ def segment_flow(
         number=number,
         name=SEGMENT_NAMES[number],
         slice_name=item.regions.name,
-        n_px=int((item.segment == number).sum()),
+        n_px=int((item.averaged & (item.segment == number)).sum()),
         mbf_ml_min_g=None if code else _rounded(fit.mbf_ml_min_g[k]),
         standard_error=None if code else _rounded(fit.standard_error[k]),
         r_squared=_rounded(fit.r_squared[k]),
@@ -91,6 +94,7 @@ def slice_flows(
                 standard_error=maps[1],
                 failed=failed,
                 segment=item.segment,
+                averaged=item.averaged,
                 septum_deg=turn.septum_deg,
                 insertion_px=turn.insertion_px,
                 orientation_from=turn.source,

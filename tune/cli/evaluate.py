@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+
+if TYPE_CHECKING:
+    from pool.member import Pool
+    from tune.evaluation.evaluate import EvaluationSettings
 
 
 def evaluate(
@@ -29,6 +33,7 @@ def evaluate(
     ),
     threads: Annotated[int, typer.Option(help="Torch threads.")] = torch.get_num_threads(),
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    mbf: Annotated[bool, typer.Option("--mbf", help="Also compare blood flow, on phantom dual-bolus studies.")] = False,
     mlflow: Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run if MLflow does not know the pool.")] = None,
 ) -> None:
@@ -39,7 +44,7 @@ def evaluate(
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = Console()
     try:
-        _run(console, pool, out, sets, subjects, seed, stride, real_data, threads, device, mlflow, name)
+        _run(console, pool, out, sets, subjects, seed, stride, real_data, threads, device, mlflow, name, mbf)
     except PoolError as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(2) from error
@@ -58,6 +63,7 @@ def _run(
     device: str,
     mlflow: str | None,
     name: str | None,
+    with_flow: bool,
 ) -> None:
     from pool.member import Pool
     from pool.progress import ProgressBar
@@ -93,8 +99,30 @@ def _run(
     )
     if any(not item.source.simulated for item in evaluation.sets):
         console.print(f"outlines-*.png in {out_dir}/ show real pixels: never to be committed", highlight=False)
+    if with_flow:
+        _evaluate_flow(console, pool, sets, n_subjects, settings, out_dir)
     if mlflow is not None:
         from tune.evaluation_tracking import log_evaluation
 
         if log_evaluation(mlflow, evaluation, out_dir, name or f"{pool.manifest.name} evaluation"):
             console.print("members and rules logged to MLflow", highlight=False)
+
+
+def _evaluate_flow(
+    console: Console, pool: Pool, sets: str, n_subjects: int, settings: EvaluationSettings, out_dir: Path
+) -> None:
+    """Blood flow under the experts' and both rules' outlines, on the phantom presets among the sets."""
+    from pool.phantom.presets import PRESETS
+    from pool.progress import ProgressBar
+    from tune.evaluation.flow import evaluate_flow, write_flow_report
+    from tune.evaluation.flow_table import flow_remarks, flow_table
+
+    names = [name for entry in sets.split(",") if (name := entry.strip()) in PRESETS]
+    with ProgressBar("member sweeps for blood flow") as bar:
+        found = evaluate_flow(pool, names, n_subjects, settings.seed, settings.sweep(), out_dir, bar)
+    write_flow_report(found, out_dir)
+    for item in found:
+        console.print(flow_table(item))
+        for line in flow_remarks(item):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"mbf.json and mbf-SET.png in {out_dir}/", highlight=False, soft_wrap=True, markup=False)
