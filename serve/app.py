@@ -15,6 +15,7 @@ from serve.generations import Generation, Generations, basis_of
 from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.monitoring.work import WorkMetrics
+from serve.ray_ports import keep_replica_on_loopback
 from serve.reading import GuardedReader
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
@@ -37,6 +38,14 @@ _COMMON: dict[str, Any] = {
 }
 
 
+class ShardReplica(ShardWorker):
+    """A shard; arguments as `ShardWorker`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        keep_replica_on_loopback()
+        super().__init__(*args, **kwargs)
+
+
 class SelectorReplica:
     """The selector and the study runner, in one process.
 
@@ -47,6 +56,7 @@ class SelectorReplica:
     """
 
     def __init__(self, settings: ServiceSettings, manifest: PoolManifest, shards: dict[str, DeploymentHandle]) -> None:
+        keep_replica_on_loopback()
         limits = SelectorLimits(
             slice_deadline_s=settings.slice_deadline_s,
             readiness_deadline_s=settings.readiness_deadline_s,
@@ -104,6 +114,7 @@ class FrontReplica:
     """
 
     def __init__(self, settings: ServiceSettings, selector: DeploymentHandle | None = None) -> None:
+        keep_replica_on_loopback()
         if selector is None:
             present = Generations(settings.studies_dir, _runner_in).present
         else:
@@ -186,7 +197,7 @@ def _shard(settings: ServiceSettings, manifest: PoolManifest, shard: int) -> App
         max_ongoing_requests=settings.slices_in_flight + 2,
         max_queued_requests=settings.slices_in_flight + 2,
         **_COMMON,
-    )(ShardWorker)
+    )(ShardReplica)
     return deployment.bind(
         pool_dir=settings.pool_dir,
         pool_sha256=manifest.sha256(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -22,6 +23,16 @@ def replace_file(path: Path, data: bytes, sync: bool) -> None:
         raise
     if sync:
         sync_to_disk(path.parent)
+
+
+def lacks_room(error: BaseException) -> bool:
+    """Whether an error is, or was caused by, a full disk or quota."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def sync_to_disk(path: Path) -> None:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import httpx
 
@@ -18,11 +17,8 @@ from pool.manifest import verify_pool
 from serve.errors import ServiceUnreachableError
 from serve.http.tokens import read_tokens
 from serve.ray_start import connect
-from serve.rolling import deploy_pool
+from serve.rolling import announce_pool
 from serve.settings import ServiceSettings
-
-if TYPE_CHECKING:
-    from ray.serve import Application
 
 APPLICATION_NAME = "perfusion-pool"
 _POLL_S = 0.1
@@ -64,15 +60,12 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
     import ray  # after its environment is set
     from ray import serve as ray_serve
 
-    from serve.app import build_front
-
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         settings.check_cluster(ray.cluster_resources())
         ray_serve.start(http_options={"host": settings.host, "port": settings.port})
         try:
-            deploy_pool(settings)
-            _run(build_front(settings))
+            _run(settings)
             url = f"http://{settings.host}:{settings.port}"
             _wait_until_ready(url, settings.start_deadline_s)
             yield url
@@ -84,11 +77,17 @@ def running_service(settings: ServiceSettings) -> Iterator[str]:
             ray.shutdown()
 
 
-def _run(application: Application) -> None:
+def _run(settings: ServiceSettings) -> None:
+    """Pool and front at the same time: nobody sends a study before both are ready."""
     from ray import serve as ray_serve
 
+    from serve.app import build_front, build_pool
+
+    name = announce_pool(settings)
+    pool = ray_serve.RunTarget(build_pool(settings), name, route_prefix=None)
+    front = ray_serve.RunTarget(build_front(settings), APPLICATION_NAME)
     try:
-        ray_serve.run(application, name=APPLICATION_NAME, route_prefix="/")
+        ray_serve.run_many([pool, front])
     except RuntimeError as error:  # what Ray Serve raises where a replica cannot be made
         raise ServiceUnreachableError(
             "service", "every part of it must start", "one that failed", "See Ray's logs."

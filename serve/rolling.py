@@ -55,6 +55,17 @@ def deploy_pool(settings: ServiceSettings) -> str:
             "service", "every part of it must start", "one that failed", "See Ray's logs."
         ) from error
     _wait_until_ready(ray_serve.get_deployment_handle("selector", name), settings.start_deadline_s)
+    return announce_pool(settings)
+
+
+def announce_pool(settings: ServiceSettings) -> str:
+    """Make a pool the one that studies come in for; returns the name of its application.
+
+    Raises:
+        PoolFolderError: see `PoolManifest.load`.
+        OutputError: the study store cannot be made or written.
+    """
+    name = application_of(basis_of(settings, PoolManifest.load(settings.pool_dir)))
     StudyStore(settings.studies_dir)
     announce(settings.studies_dir, Announcement(name, settings))
     return name

@@ -14,6 +14,7 @@ from pool.errors import PoolError
 from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.results import write_results
 from pool.series import PerfusionSeries
+from serve.durable import lacks_room
 from serve.monitoring.work import WorkMetrics
 from serve.reading import Reader
 from serve.shards.outcomes import Outcome
@@ -32,6 +33,8 @@ RESCAN_S = 5.0
 ORPHANED_S = 30.0
 """Studies of a pool that nobody has worked with for so long are taken up with the present one [s]: time enough for
 a runner that died to come back."""
+NO_ROOM_PAUSE_S = 60.0
+"""Pause before a study that found the disk full is tried again [s]."""
 
 
 class Analyst(Protocol):
@@ -74,7 +77,7 @@ class StudyRunner:
         self.metrics = metrics or WorkMetrics()
         self._store, self._analyst, self._reader = store, analyst, reader
         self._preprocess, self._basis, self._studies_at_once = preprocess, basis, studies_at_once
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._wakened = asyncio.Event()
         self._pool = store.claim_pool(basis)
         self._orphaned_since_s: dict[str, float] = {}
@@ -140,33 +143,53 @@ class StudyRunner:
         now_s = asyncio.get_running_loop().time()
         return now_s - self._orphaned_since_s.setdefault(record.basis.key, now_s) >= ORPHANED_S
 
-    async def run(self, record: StudyRecord) -> None:
-        """Work on one study to its end. Every outcome but a cancellation is written into the store."""
+    async def run(self, record: StudyRecord) -> bool:
+        """Work on one study to its end; False where it could not be begun.
+
+        Every outcome but a cancellation is written into the store. While the disk is full the study waits.
+        """
         study_id = record.id
         try:
             claim = self._store.claim(study_id)
             if not claim.take():
                 _log.info("study %s: somebody else works on it", study_id)
-                return
-        except (PoolError, OSError):
-            _log.info("study %s was removed before it was worked on", study_id)
-            return
+                return False
+        except (PoolError, OSError) as error:
+            _log.info("study %s could not be begun: %s", study_id, in_short(error))
+            return False
         try:
             if record.n_attempts >= MOST_ATTEMPTS:
                 await self._fail(study_id, f"was begun {record.n_attempts} times and never came to an end")
-            elif not (await asyncio.to_thread(self._store.start, study_id, self._basis)).state.is_final:
+                return True
+            begin = partial(self._store.start, study_id, self._basis)
+            while not await self._came_to_an_end(record, begin):
+                await asyncio.sleep(NO_ROOM_PAUSE_S)
+                begin = partial(self._store.get, study_id)  # a full disk is no attempt
+        finally:
+            claim.let_go()
+        return True
+
+    async def _came_to_an_end(self, record: StudyRecord, begin: Callable[[], StudyRecord]) -> bool:
+        """Work on a study once; False where the disk was full."""
+        study_id = record.id
+        try:
+            if not (await asyncio.to_thread(begin)).state.is_final:
                 self.metrics.note_start(record)
                 n_absent = await self._analyse(study_id)
                 ended = await asyncio.to_thread(self._store.finish, study_id, n_absent)
                 self.metrics.note_end(ended)
                 _log.info("study %s: %s", study_id, ended.state)
-        except PoolError as error:
-            await self._fail(study_id, str(error))
         except Exception as error:
-            _log.error("study %s failed: %s", study_id, in_short(error))
-            await self._fail(study_id, f"an internal error ({type(error).__name__}) that the service's log describes")
-        finally:
-            claim.let_go()
+            if lacks_room(error):
+                _log.warning("study %s waits: the disk is full", study_id)
+                return False
+            if isinstance(error, PoolError):
+                await self._fail(study_id, str(error))
+            else:
+                _log.error("study %s failed: %s", study_id, in_short(error))  # its text may hold anything
+                reason = f"an internal error ({type(error).__name__}) that the service's log describes"
+                await self._fail(study_id, reason)
+        return True
 
     async def _analyse(self, study_id: str) -> int:
         """Do the work; returns how many sweeps gave no answer."""
@@ -191,6 +214,7 @@ class StudyRunner:
         except PoolError:
             _log.info("study %s was removed while it was worked on", study_id)
 
-    def _forget(self, study_id: str, _task: asyncio.Task[None]) -> None:
+    def _forget(self, study_id: str, task: asyncio.Task[bool]) -> None:
         del self._tasks[study_id]
-        self.wake()
+        if task.cancelled() or task.exception() or task.result():  # else it would be tried again at once
+            self.wake()

@@ -32,7 +32,7 @@ N_MEMBERS = 5
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rolling")
-    for name, n_members in (("first", N_MEMBERS), ("second", N_MEMBERS - 1)):
+    for name, n_members in (("first", N_MEMBERS), ("second", N_MEMBERS + 1)):
         tiny_pool(folder / name, n_members)
     write_npz(folder / "study.npz", bolus_series(n_slices=1, n_frames=16))
     return folder
@@ -79,7 +79,7 @@ def test_from_one_shard_and_one_pool_to_five_shards_and_another_while_a_study_ru
     slow = write_npz(tmp_path / "slow.npz", bolus_series(n_slices=4, n_frames=16))
     with ServiceClient(url) as client:
         in_flight = client.send(slow).id
-        second = settings_for_roll(settings.studies_dir, str(folder / "second"), n_shards=4)
+        second = settings_for_roll(settings.studies_dir, str(folder / "second"), n_shards=N_MEMBERS)
         progress: list[tuple[int, int]] = []
         roll_to(second, lambda *found: progress.append(found))
         assert client.wait(in_flight, deadline_s=120).state == "done"
@@ -89,12 +89,12 @@ def test_from_one_shard_and_one_pool_to_five_shards_and_another_while_a_study_ru
         applications = set(ray_serve.status().applications)
         assert applications == {"perfusion-pool", application_of(basis_of(second, PoolManifest.load(second.pool_dir)))}
         assert client.send(slow).id != in_flight  # another pool gives another answer
-    again = expect_the_bytes_of_one_process(url, second, folder / "study.npz", tmp_path / "four-shards")
+    again = expect_the_bytes_of_one_process(url, second, folder / "study.npz", tmp_path / "five-shards")
     assert again != first
-    back = settings_for_roll(settings.studies_dir, str(folder / "first"), n_shards=N_MEMBERS)
+    back = settings_for_roll(settings.studies_dir, str(folder / "first"), n_shards=2)
     roll_to(back)
     write_npz(tmp_path / "new.npz", bolus_series(n_slices=2, n_frames=20))
-    expect_the_bytes_of_one_process(url, back, tmp_path / "new.npz", tmp_path / "five-shards")
+    expect_the_bytes_of_one_process(url, back, tmp_path / "new.npz", tmp_path / "two-shards")
     with ServiceClient(url) as client:
         assert client.send(folder / "study.npz").id == first  # this pool has answered before
 

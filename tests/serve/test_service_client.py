@@ -13,6 +13,7 @@ import serve.__main__ as command_line
 from pool.errors import EmptyStudyError, OutputError
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError, ServiceUnreachableError, StudyFailedError
+from serve.generations import Announcement, announce
 from serve.http.schemas import StudyView
 from tests.samples import bolus_series, tiny_pool, write_npz
 from tests.serve.http.services import Service
@@ -173,3 +174,43 @@ def test_the_run_command_refuses_before_ray_starts(
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_the_send_command_asks_with_the_token_of_a_file(
+    service: Service, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_with: list[dict[str, object]] = []
+
+    def client_of(_url: str, **options: object) -> ServiceClient:
+        asked_with.append(options)
+        return ServiceClient("http://127.0.0.1", ToService(service))
+
+    monkeypatch.setattr(command_line, "ServiceClient", client_of)
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"# mine\nlab {'t' * 40}\n")
+    tokens.chmod(0o600)
+    words = ["send", str(study), "--out", str(tmp_path / "out"), "--tokens", str(tokens), "--patience", "7"]
+    assert CliRunner().invoke(command_line.app, words).exit_code == 0
+    assert asked_with == [{"token": "t" * 40, "patience_s": 7.0}]
+    tokens.chmod(0o644)
+    refused = CliRunner().invoke(command_line.app, [*words[:3], str(tmp_path / "other"), *words[4:]])
+    assert (refused.exit_code, "may not be open to all users" in refused.stderr) == (2, True)
+
+
+def test_the_roll_command_refuses_a_store_of_no_service_and_a_pool_that_is_not_whole(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ray(*_: object, **__: object) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr("ray.init", no_ray)
+    roll = ["roll", "--pool", str(tmp_path / "new"), "--studies", str(tmp_path / "nowhere")]
+    refused = CliRunner().invoke(command_line.app, roll)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: study store: must be that of a running service")
+    announce(service.settings.studies_dir, Announcement("pool-x", service.settings))
+    manifest = tiny_pool(tmp_path / "new", n_members=2)
+    weights = tmp_path / "new" / manifest.members[1].weights_name
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    refused = CliRunner().invoke(command_line.app, [*roll[:3], "--studies", str(service.settings.studies_dir)])
+    assert (refused.exit_code, "weights must have SHA-256" in refused.stderr) == (2, True)

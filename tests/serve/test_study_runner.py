@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import serve.runner
 from pool.analysis import StudyAnalysis
+from pool.errors import OutputError
 from pool.preprocess import PreparedSlice, PreprocessSettings
 from pool.series import PerfusionSeries
 from serve.errors import TooFewMembersError
@@ -132,3 +136,36 @@ def test_at_most_so_many_studies_are_in_work(tmp_path: Path, npz: bytes) -> None
     asyncio.run(work_until(store, FakeAnalyst(hanging), lambda _: len(hanging.calls) == 2))
     states = [record.state for record in store.records()]
     assert sorted(states) == ["received", "received", "running", "running"]
+
+
+def test_a_study_that_finds_the_disk_full_waits_and_is_done_later(
+    tmp_path: Path, npz: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.runner.NO_ROOM_PAUSE_S", 0.001)
+    full = [OutputError("folder results", "must be writable", "No space left on device"), None]
+    full[0].__cause__ = OSError(errno.ENOSPC, "No space left on device")  # type: ignore[union-attr]
+    write = serve.runner.write_results
+
+    def write_if_there_is_room(*arguments: Any) -> Any:
+        if error := full.pop(0):
+            raise error
+        return write(*arguments)
+
+    monkeypatch.setattr("serve.runner.write_results", write_if_there_is_room)
+    store = StudyStore(tmp_path)
+    study_id = accept(store, npz).id
+    asyncio.run(work_until(store, FakeAnalyst(), lambda _: not store.unfinished()))
+    assert (store.get(study_id).state, full) == (StudyState.DONE, [])
+
+
+def test_a_study_that_somebody_else_works_on_is_left_and_not_asked_for_without_end(tmp_path: Path, npz: bytes) -> None:
+    store = StudyStore(tmp_path)
+    study_id = accept(store, npz).id
+    claim = store.claim(study_id)
+    assert claim.take()
+    runner = StudyRunner(store, FakeAnalyst(), PlainReader(), PreprocessSettings(), BASIS, studies_at_once=1)
+    assert asyncio.run(runner.run(store.get(study_id))) is False
+    assert store.get(study_id).state is StudyState.RECEIVED
+    claim.let_go()
+    assert asyncio.run(runner.run(store.get(study_id))) is True
+    assert store.get(study_id).state is StudyState.DONE
