@@ -20,9 +20,7 @@ from serve.batch.cohort import CohortStudy
 from serve.batch.settings import BatchSettings
 from serve.batch.worker import StudyWorker
 from serve.errors import ServiceUnreachableError
-
-OBJECT_STORE_BYTES = 200_000_000
-"""Of a local Ray: paths go through it, never pixels."""
+from serve.ray_start import connect
 
 
 @dataclass(frozen=True)
@@ -137,30 +135,24 @@ def _check_nodes(settings: BatchSettings) -> None:
 
 @contextmanager
 def ray_at(address: str | None) -> Iterator[None]:
-    """A local Ray for as long as the block lasts, or the cluster at an address; the one there is, if connected.
+    """Ray for as long as the block lasts: the one that this process is connected to, else `serve.ray_start.connect`.
+
+    Args:
+        address: head node of a cluster; None: what RAY_ADDRESS names, or a local Ray.
 
     Raises:
         ServiceUnreachableError: no cluster there, or it refuses.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors make its core complain of nothing
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only; clusters set `token`
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address
     import ray  # after its environment is set
 
     if ray.is_initialized():
         yield
         return
-    local = {
-        "address": "local",
-        "include_dashboard": False,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "_node_ip_address": "127.0.0.1",
-    }
-    where: dict[str, Any] = {"address": address} if address else local
     try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        connect()
     except Exception as error:  # of many kinds: nobody there, no token, another version
         raise ServiceUnreachableError(
             "Ray",
