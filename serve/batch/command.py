@@ -41,6 +41,7 @@ def batch(
     threads: Annotated[int, typer.Option(help="Torch threads, and CPUs, of a worker.")] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs of a worker, or the part of one.")] = 0.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Analyse failed studies again.")] = False,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit code 0 also where studies failed.")] = False,
     stall_minutes: Annotated[float, typer.Option(help="End the run if no study ends for so long.", min=1)] = 120.0,
 ) -> None:
     """Analyse a cohort with Ray Data, each study as `python -m pool analyse` does. Run it again to go on.
@@ -76,7 +77,7 @@ def batch(
     if interrupted:
         say.print("interrupted; the same command goes on from here")
         raise typer.Exit(EXIT_INTERRUPTED)
-    if n_failed:
+    if n_failed and not exit_zero:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
