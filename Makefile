@@ -11,6 +11,7 @@ export RAY_AUTH_MODE := disabled
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: demo test format lint types unit real-check transfer-check bench mlflow-ui clean help chaos overload hostile
+.PHONY: service-bench fifty soak cluster-files
 
 help:
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -58,6 +59,19 @@ overload: $(INSTALLED)  ## 64 clients at once against room for 8 studies
 
 hostile: $(INSTALLED)  ## requests made up from the OpenAPI document, 2000 damaged uploads
 	$(PY) -m deploy.trials.hostile
+
+service-bench: $(INSTALLED)  ## the service: start-up, idle memory, overhead over one process (a quiet machine, 10 minutes)
+	$(PY) -m deploy.trials.measure starting
+	$(PY) -m deploy.trials.measure overhead
+
+fifty: $(INSTALLED)  ## fifty shards for real on this machine (13 GB)
+	$(PY) -m deploy.trials.measure fifty
+
+soak: $(INSTALLED)  ## half an hour of studies, slope of memory
+	$(PY) -m deploy.trials.measure soak
+
+cluster-files: $(INSTALLED)  ## manifests, Serve configuration and dashboard anew from the service's settings
+	$(PY) -m deploy.generate
 
 mlflow-ui: $(INSTALLED)  ## compare the demo's members in the browser
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/demo/mlflow.db --host 127.0.0.1 --port 5000
