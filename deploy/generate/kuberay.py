@@ -14,6 +14,8 @@ from deploy.generate.sizes import TOKEN_FILE, ClusterSize
 from serve.config_file import serve_config
 
 RAY_VERSION = "2.60.0"
+GPU = "nvidia.com/gpu"
+"""The resource, and the taint that keeps other pods off such nodes."""
 IMAGE = "perfusion-pool:0.1.0-gpu"
 NAMESPACE = "perfusion"
 USER_ID = 10001
@@ -21,7 +23,8 @@ USER_ID = 10001
 SHARED_CLAIM, TOKENS_SECRET = "perfusion-shared", "perfusion-tokens"
 TOKENS_MODE = 0o440
 """The service refuses a token file that everybody may read; its group is the pod's."""
-LABELS = {"app.kubernetes.io/name": "perfusion-pool"}
+LABELS = {"perfusion-pool/part": "ray"}
+"""A key of our own: KubeRay gives pods the recommended labels itself."""
 GIB_PER_SHARD, GIB_PER_NODE = 4, 6
 """Memory [GiB] of a shard with its members and CUDA, and of a node beside its shards."""
 HEAD_CPUS, HEAD_GIB = 4, 16
@@ -122,7 +125,7 @@ def _cluster(size: ClusterSize) -> Manifest:
     resources: dict[str, Any] = {
         "cpu": str(cpus + 1),
         "memory": f"{GIB_PER_NODE + GIB_PER_SHARD * size.shards_per_gpu}Gi",
-        "nvidia.com/gpu": 1,
+        GPU: 1,
     }
     head = {"cpu": str(HEAD_CPUS), "memory": f"{HEAD_GIB}Gi"}
     return {
@@ -172,9 +175,11 @@ def _pod(name: str, resources: dict[str, Any], head_ports: bool) -> Manifest:
             {"name": port_name, "containerPort": number}
             for port_name, number in (("gcs", 6379), ("dashboard", 8265), ("serve", 8000), ("metrics", 8080))
         ]
+    tolerations = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}] if GPU in resources else []
     return {
         "metadata": {"labels": LABELS},
         "spec": {
+            "tolerations": tolerations,
             "automountServiceAccountToken": False,
             "securityContext": {
                 "runAsUser": USER_ID,

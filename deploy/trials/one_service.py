@@ -46,7 +46,8 @@ class OneService:
         unwanted = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")  # of somebody else's Ray
         environment = {name: value for name, value in os.environ.items() if name not in unwanted}
         environment |= {f"POOL_SERVE_{name.upper()}": str(value) for name, value in given.items()}
-        environment |= {"PYTHONPATH": str(ROOT)}
+        # A busy machine may need longer for a Ray node than Ray waits, which would be no finding.
+        environment |= {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "300"}
         command = [sys.executable, "-m", "serve", "run", "--pool", str(self.settings.pool_dir)]
         started_s = time.monotonic()
         with self._log.open("ab") as log:
