@@ -6,8 +6,7 @@ from pathlib import Path
 
 from deploy.generate.dashboard import dashboard_json
 from deploy.generate.kuberay import as_yaml, ray_job, ray_service, storage
-from deploy.generate.sizes import COMPOSE, FIFTY, FOUR_IN_HALVES, ClusterSize
-from serve.config_file import serve_config
+from deploy.generate.sizes import FIFTY, FOUR_IN_HALVES, ClusterSize
 
 HEADER = "# Made by `python -m deploy.generate`: change deploy/generate, not this file.\n"
 
@@ -26,6 +25,5 @@ def all_files() -> dict[Path, str]:
     kubernetes = {**manifests_of(FIFTY), **manifests_of(FOUR_IN_HALVES)}
     return {
         **{Path("kubernetes") / name: text for name, text in sorted(kubernetes.items())},
-        Path("compose/serve.yaml"): HEADER + as_yaml(serve_config(COMPOSE.settings())),
         Path("monitoring/grafana/perfusion-pool.json"): dashboard_json(),
     }

@@ -14,14 +14,17 @@ from deploy.generate.sizes import TOKEN_FILE, ClusterSize
 from serve.config_file import serve_config
 
 RAY_VERSION = "2.60.0"
-CPU_IMAGE, GPU_IMAGE = "perfusion-pool:0.1.0-cpu", "perfusion-pool:0.1.0-gpu"
+GPU = "nvidia.com/gpu"
+"""The resource, and the taint that keeps other pods off such nodes."""
+IMAGE = "perfusion-pool:0.1.0-gpu"
 NAMESPACE = "perfusion"
 USER_ID = 10001
 """Of the image's user; nothing runs as root."""
 SHARED_CLAIM, TOKENS_SECRET = "perfusion-shared", "perfusion-tokens"
 TOKENS_MODE = 0o440
 """The service refuses a token file that everybody may read; its group is the pod's."""
-LABELS = {"app.kubernetes.io/name": "perfusion-pool"}
+LABELS = {"perfusion-pool/part": "ray"}
+"""A key of our own: KubeRay gives pods the recommended labels itself."""
 GIB_PER_SHARD, GIB_PER_NODE = 4, 6
 """Memory [GiB] of a shard with its members and CUDA, and of a node beside its shards."""
 HEAD_CPUS, HEAD_GIB = 4, 16
@@ -118,40 +121,38 @@ def _resource(kind: str, name: str, spec: Manifest) -> Manifest:
 
 
 def _cluster(size: ClusterSize) -> Manifest:
-    image = GPU_IMAGE if size.n_gpus else CPU_IMAGE
-    n_nodes = size.n_gpus or size.n_shards
-    shards_a_node = size.shards_per_gpu if size.n_gpus else 1
-    settings = size.settings()
-    cpus = int(shards_a_node * settings.cpus_per_shard)
-    resources: dict[str, Any] = {"cpu": str(cpus + 1), "memory": f"{GIB_PER_NODE + GIB_PER_SHARD * shards_a_node}Gi"}
-    if size.n_gpus:
-        resources["nvidia.com/gpu"] = 1
+    cpus = int(size.shards_per_gpu * size.settings().cpus_per_shard)
+    resources: dict[str, Any] = {
+        "cpu": str(cpus + 1),
+        "memory": f"{GIB_PER_NODE + GIB_PER_SHARD * size.shards_per_gpu}Gi",
+        GPU: 1,
+    }
     head = {"cpu": str(HEAD_CPUS), "memory": f"{HEAD_GIB}Gi"}
     return {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
             "rayStartParams": {"num-cpus": "0"},
-            "template": _pod("ray-head", image, head, head_ports=True),
+            "template": _pod("ray-head", head, head_ports=True),
         },
         "workerGroupSpecs": [
             {
                 "groupName": "shards",
-                "replicas": n_nodes,
-                "minReplicas": n_nodes,
-                "maxReplicas": n_nodes,
+                "replicas": size.n_gpus,
+                "minReplicas": size.n_gpus,
+                "maxReplicas": size.n_gpus,
                 # One CPU of the pod is Ray's own.
                 "rayStartParams": {"num-cpus": str(cpus)},
-                "template": _pod("ray-worker", image, resources, head_ports=False),
+                "template": _pod("ray-worker", resources, head_ports=False),
             }
         ],
     }
 
 
-def _pod(name: str, image: str, resources: dict[str, Any], head_ports: bool) -> Manifest:
+def _pod(name: str, resources: dict[str, Any], head_ports: bool) -> Manifest:
     container: dict[str, Any] = {
         "name": name,
-        "image": image,
+        "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "env": [
             {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
@@ -174,9 +175,11 @@ def _pod(name: str, image: str, resources: dict[str, Any], head_ports: bool) -> 
             {"name": port_name, "containerPort": number}
             for port_name, number in (("gcs", 6379), ("dashboard", 8265), ("serve", 8000), ("metrics", 8080))
         ]
+    tolerations = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}] if GPU in resources else []
     return {
         "metadata": {"labels": LABELS},
         "spec": {
+            "tolerations": tolerations,
             "automountServiceAccountToken": False,
             "securityContext": {
                 "runAsUser": USER_ID,

@@ -31,21 +31,15 @@ class ClusterSize:
     """
 
     n_gpus: int
-    """GPUs in total; 0 for a cluster of CPUs, which then has `n_shards_on_cpus` shards."""
+    """GPUs in total."""
     gpus_per_shard: float = 1.0
     """GPUs of a shard: one, or a part of one."""
-    n_shards_on_cpus: int = 0
-    """Shards of a cluster without GPUs."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.n_gpus <= MOST_GPUS:
-            raise SettingsError("cluster", f"GPUs must be from 0 to {MOST_GPUS}", str(self.n_gpus))
+        if not 1 <= self.n_gpus <= MOST_GPUS:
+            raise SettingsError("cluster", f"GPUs must be from 1 to {MOST_GPUS}", str(self.n_gpus))
         if not 0 < self.gpus_per_shard <= 1:
             raise SettingsError("cluster", "a shard has one GPU or a part of one", str(self.gpus_per_shard))
-        if self.n_gpus == 0 and self.n_shards_on_cpus < 1:
-            raise SettingsError(
-                "cluster", "without GPUs the number of shards must be given", str(self.n_shards_on_cpus)
-            )
 
     @property
     def shards_per_gpu(self) -> int:
@@ -55,13 +49,11 @@ class ClusterSize:
     @property
     def n_shards(self) -> int:
         """As many as the GPUs hold, at most one a member."""
-        return min(self.n_gpus * self.shards_per_gpu, N_MEMBERS) if self.n_gpus else self.n_shards_on_cpus
+        return min(self.n_gpus * self.shards_per_gpu, N_MEMBERS)
 
     @property
     def name(self) -> str:
         """Of its files, such as `4-gpus-in-halves`."""
-        if not self.n_gpus:
-            return f"{self.n_shards}-cpu-shards"
         part = {1: "", 2: "-in-halves", 3: "-in-thirds", 4: "-in-quarters"}
         return f"{self.n_gpus}-gpus{part.get(self.shards_per_gpu, f'-in-{self.shards_per_gpu}')}"
 
@@ -72,7 +64,7 @@ class ClusterSize:
             pool_cache_dir=POOL_CACHE_DIR,
             studies_dir=STUDIES_DIR,
             n_shards=self.n_shards,
-            gpus_per_shard=self.gpus_per_shard if self.n_gpus else 0.0,
+            gpus_per_shard=self.gpus_per_shard,
             token_file=TOKEN_FILE,
             host=HOST,
             port=PORT,
@@ -83,5 +75,3 @@ FIFTY = ClusterSize(50)
 """One GPU a member: the largest that makes sense for a pool of 50."""
 FOUR_IN_HALVES = ClusterSize(4, 0.5)
 """Four GPUs, each shared by two shards."""
-COMPOSE = ClusterSize(0, n_shards_on_cpus=2)
-"""Two shards without a GPU, for `deploy/compose`."""

@@ -21,6 +21,7 @@ from deploy.trials.overhead import measure_overhead
 from deploy.trials.soak import soak as soak_service
 from deploy.trials.starting import measure_starting
 from pool.engine.machine import Machine
+from serve.command_line import refusals_in_words
 
 Out = Annotated[Path, typer.Option(help="Folder for the JSON file.")]
 app = typer.Typer(help="Figures of the service on this machine.", no_args_is_help=True)
@@ -70,7 +71,7 @@ def soak(
 
 
 def _conclude(name: str, out: Path, measure: Callable[[Path], dict[str, Any]]) -> None:
-    with tempfile.TemporaryDirectory(prefix="measure-") as folder:
+    with refusals_in_words(), tempfile.TemporaryDirectory(prefix="measure-") as folder:
         load_before = os.getloadavg()[0]
         found = measure(Path(folder))
     machine = {

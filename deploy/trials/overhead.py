@@ -15,6 +15,7 @@ import torch
 from deploy.trials.nodes import free_ports
 from deploy.trials.one_service import OneService
 from pool.analysis import AnalysisSettings, analyse
+from pool.errors import SettingsError
 from pool.inputs import open_study
 from pool.manifest import PoolManifest, save_manifest
 from pool.member import PRETRAINED, Pool
@@ -47,7 +48,12 @@ def measure_overhead(
         n_rounds: studies.
         stride_px: of the U-map.
         say: takes a line a round.
+
+    Raises:
+        SettingsError: fewer members than shards.
     """
+    if n_members < n_shards:
+        raise SettingsError("overhead", "needs at least one member a shard", f"{n_members} for {n_shards}")
     cut_pool(folder / "pool", n_members)
     settings = ServiceSettings(
         pool_dir=folder / "pool",

@@ -9,18 +9,24 @@ from pathlib import Path
 
 from pool.dicom.archive import find_dicom_files, numbered_name
 from pool.errors import PoolError
-from pool.inputs import StudyInput, open_study
+from pool.guarded import ReadingLimits, open_study_guarded
+from pool.inputs import StudyInput
 from serve.batch.cohort import STUDY_SUFFIXES
+
+LIMITS = ReadingLimits(seconds=900.0)
+"""Of reading one study: volumes that a whole cluster reads from may be slow."""
 
 
 def open_neutrally(study: Path) -> StudyInput:
-    """`pool.inputs.open_study`, with names of ours in every error.
+    """`pool.guarded.open_study_guarded`, with names of ours in every error.
+
+    One file in thousands that makes its reader crash, hang or ask for gigabytes is one row with a reason.
 
     Raises:
         StudyError: it cannot be read.
     """
     with _neutral_names(study) as files:
-        return open_study(files[0] if len(files) == 1 else files)
+        return open_study_guarded(files[0] if len(files) == 1 else files, LIMITS)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from deploy.generate.__main__ import DEPLOY
 from deploy.generate.files import all_files
 from deploy.generate.kuberay import RAY_VERSION, USER_ID, ray_job, ray_service, storage
-from deploy.generate.sizes import COMPOSE, FIFTY, FOUR_IN_HALVES, N_MEMBERS, ClusterSize
+from deploy.generate.sizes import FIFTY, FOUR_IN_HALVES, N_MEMBERS, ClusterSize
 from pool import __version__
 from pool.errors import SettingsError
 from pool.manifest import PoolManifest
@@ -73,7 +73,7 @@ def test_sizes_are_what_they_say() -> None:
     assert (FOUR_IN_HALVES.n_shards, FOUR_IN_HALVES.name) == (8, "4-gpus-in-halves")
     assert (ClusterSize(4, 0.4).n_shards, ClusterSize(4, 0.25).n_shards, ClusterSize(1, 0.1).n_shards) == (8, 16, 10)
     assert ClusterSize(80).n_shards == N_MEMBERS == PoolManifest.load(PRETRAINED).n_members
-    for wrong, words in (((-1,), "GPUs must be from 0"), ((4, 2.0), "one GPU or a part"), ((0,), "number of shards")):
+    for wrong, words in (((0,), "GPUs must be from 1"), ((4, 2.0), "one GPU or a part")):
         with pytest.raises(SettingsError, match=words):
             ClusterSize(*wrong)
 
@@ -148,15 +148,6 @@ def test_a_jobs_entrypoint_is_a_command_there_is(size: ClusterSize) -> None:
 
 def test_ray_is_the_version_that_is_pinned() -> None:
     assert f"ray=={RAY_VERSION}" in (DEPLOY.parent / "constraints.txt").read_text().splitlines()
-
-
-def test_composes_service_has_the_shards_that_its_worker_has_cpus_for() -> None:
-    held = yaml.safe_load((DEPLOY / "compose" / "serve.yaml").read_text())
-    assert held == serve_config(COMPOSE.settings())
-    services = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
-    n_cpus = sum(int(w.split("=")[1]) for s in services.values() for w in s.get("command", []) if "--num-cpus=" in w)
-    COMPOSE.settings().check_cluster({"CPU": n_cpus})
-    assert n_cpus == COMPOSE.n_shards
 
 
 def test_another_size_goes_into_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from pool.member import PRETRAINED
 from serve.http.tokens import read_tokens
+from serve.settings import ServiceSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE = DEPLOY / "compose" / "compose.yaml"
@@ -55,6 +57,23 @@ def test_every_port_is_loopbacks_and_every_image_has_a_version(composed: Any) ->
     head = composed["services"]["head"]
     assert "--dashboard-host=127.0.0.1" in head["command"]
     assert head["environment"]["RAY_AUTH_MODE"] == "token"
+
+
+def test_the_service_has_settings_that_it_takes_and_shards_that_fit(composed: Any) -> None:
+    services = composed["services"]
+    given = {
+        name.removeprefix("POOL_SERVE_").lower(): value
+        for name, value in services["service"]["environment"].items()
+        if name.startswith("POOL_SERVE_")
+    }
+    settings = ServiceSettings(pool_dir=PRETRAINED, **given)
+    assert (settings.host, settings.n_shards, str(settings.studies_dir)) == ("0.0.0.0", 2, "/shared/studies")
+    words = " ".join(word for service in services.values() for word in service.get("command", []))
+    n_cpus = sum(int(n) for n in re.findall(r"--num-cpus=(\d+)", words))
+    settings.check_cluster({"CPU": n_cpus})
+    secrets = {s["target"] for s in services["service"]["secrets"] if isinstance(s, dict)}
+    assert str(settings.token_file) in secrets
+    assert services["head"]["ports"] == [f"127.0.0.1:{settings.port}:{settings.port}"]
 
 
 def test_secrets_are_made_once_for_their_readers_alone(tmp_path: Path, composed: Any) -> None:
