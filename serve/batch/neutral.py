@@ -26,7 +26,7 @@ def open_neutrally(study: Path) -> StudyInput:
         StudyError: it cannot be read.
     """
     with _neutral_names(study) as files:
-        return open_study_guarded(files[0] if len(files) == 1 else files, LIMITS)
+        return open_study_guarded(files[0] if len(files) == 1 else files, limits=LIMITS)
 
 
 @contextmanager
