@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
             raise SettingsError("bench", f"{name} must be from 1 to {most}", str(value))
     torch.set_num_threads(options.threads)
     if options.study or options.check:
-        for name, report in run_study(options, device):
-            _write(options, name, report)
+        for name, fields in run_study(options, device):
+            _write(options, name, fields)
         return
     most_rows = PatchGrid().n_per_axis
     if not 1 <= options.rows <= most_rows:
