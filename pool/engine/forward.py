@@ -41,6 +41,8 @@ class Engine:
     def __init__(self, network: nn.Module, settings: EngineSettings | None = None, like: Engine | None = None) -> None:
         self.settings = settings or EngineSettings()
         self.device = next(network.parameters()).device
+        self._unet: FoldedUNet | None
+        self._module: nn.Module
         if like is not None:
             self._unet, self._module = like._unet, like._module
         else:
