@@ -2,25 +2,29 @@
 
 All members are measured over a sweep's first patches (`pool.patch_order`), which also give every S-map. Those whose
 U_pp over these is near the least one (`RaceLevel`) go on to the next patches, and so on; who is left is swept in full,
-and the least U_pp among these wins. Sums are kept (`pool.moments`), so no patch is computed twice. A member that fails
-or proves ineligible on the way is taken out, and who is near the least is asked anew: members that had left may come
-back.
+and the least U_pp among these wins. Sums are kept (`pool.moments`), so no patch is computed twice. Who is near the
+least is asked anew after every round (`pool.race_rounds`): a member that had left may come back because a relative of
+it turned out better than it had seemed, or because one before it failed or proved ineligible.
 
 An estimate is no bound: U_pp over few patches is lower or higher than over all, by much the same factor for all members
-of a pool. The margins are calibrated on how far that factor varies (`RaceSettings`), and an audit says what they cost.
+of a pool, and nearly the same for those of one seed. The margins are calibrated on how far that factor varies
+(`RaceSettings`), and an audit says what they cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from pool.answers import MemberAnswer, MemberFailure, RacedOut, native_mask, score_answer
 from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
+from pool.race_rounds import next_members
 from pool.race_settings import RaceSettings
 from pool.selection import MemberScore, least_u_pp_of_finalists, min_u_pp
 from pool.shapes import Mask
@@ -107,28 +111,34 @@ class SliceRace:
         self._prepared, self._settings = prepared, settings
         self._n_full = sweep.grid(prepared.frames.shape[1]).n_patches
         self._racers = {entry.id: _Racer(entry) for entry in manifest.members}
+        self._counts = (*(level.n_patches for level in settings.levels), self._n_full)
         self._result: dict[str, MemberAnswer] | None = None
         self._n_members: dict[int, int] = {}
+        self._n_passes_of_race = 0
 
     def next_round(self) -> RaceRound | None:
         """What is to be done next, less what was noted of it; None at the end. The order of answers does not matter."""
-        everyone = [racer for racer in self._racers.values() if not (racer.failure or racer.ineligible)]
         if self._result is None:
-            racing = everyone
-            for level in self._settings.levels:
-                if behind := self._behind(racing, level.n_patches):
-                    return behind
-                if racing:
-                    limit = level.limit([racer.u_pp[level.n_patches] for racer in racing], len(self._racers))
-                    racing = [racer for racer in racing if racer.u_pp[level.n_patches] <= limit]
-            if behind := self._behind(racing, self._n_full):
-                return behind
+            if (current := self._next_of_race()) is not None:
+                return current
             self._result = {member_id: self._answer(racer) for member_id, racer in self._racers.items()}
+            self._n_passes_of_race = self.n_passes
         if self._settings.audit:
-            for n_patches in (*(level.n_patches for level in self._settings.levels), self._n_full):
-                if behind := self._behind(everyone, n_patches):
-                    return behind
+            for n_patches in self._counts:
+                if behind := tuple(racer.entry.id for racer in self._eligible if n_patches not in racer.u_pp):
+                    return RaceRound(n_patches, behind)
         return None
+
+    @property
+    def _eligible(self) -> list[_Racer]:
+        return [racer for racer in self._racers.values() if not (racer.failure or racer.ineligible)]
+
+    def _next_of_race(self) -> RaceRound | None:
+        racing = self._eligible
+        u_pp = np.array([[racer.u_pp.get(n, np.nan) for n in self._counts] for racer in racing])
+        entries = [racer.entry for racer in racing]
+        todo = next_members(u_pp, self._settings.levels, entries, len(self._racers))
+        return todo and RaceRound(self._counts[todo[0]], tuple(entries[i].id for i in todo[1]))
 
     def start_of(self, member_id: str) -> Moments | None:
         """What a member's next sweep goes on from; None for its first."""
@@ -162,14 +172,14 @@ class SliceRace:
     @property
     def n_passes_expected(self) -> int:
         """Patch passes in total, as far as they are certain: it grows when several members pass a level."""
-        everyone = [racer for racer in self._racers.values() if not (racer.failure or racer.ineligible)]
         if self._settings.audit:
-            return self.n_passes + sum(self._n_full - self._n_patches(racer) for racer in everyone)
+            return self.n_passes + sum(self._n_full - self._n_patches(racer) for racer in self._eligible)
         if (current := self.next_round()) is None:
             return self.n_passes
         racers = [self._racers[member_id] for member_id in current.member_ids]
         to_come = sum(current.n_patches - self._n_patches(racer) for racer in racers)
-        return self.n_passes + to_come + self._n_full - current.n_patches
+        furthest = max(current.n_patches, *map(self._n_patches, self._eligible))
+        return self.n_passes + to_come + self._n_full - furthest
 
     def answers(self) -> dict[str, MemberAnswer]:
         """Every member's answer by id, once there is no next round: maps of those swept in full, the rest raced out."""
@@ -178,10 +188,9 @@ class SliceRace:
 
     def record(self) -> RaceRecord:
         """What was done, once there is no next round."""
-        n_before = dict(zip(self._n_members, [0, *self._n_members]))
         return RaceRecord(
-            self._n_members,
-            sum(n * (n_patches - n_before[n_patches]) for n_patches, n in self._n_members.items()),
+            dict(sorted(self._n_members.items())),
+            self._n_passes_of_race,
             len(self._racers) * self._n_full,
             self._audit() if self._settings.audit else None,
         )
@@ -211,10 +220,6 @@ class SliceRace:
         if racer.moments.patches.is_all:
             return maps
         return RacedOut(maps.probability, maps.u_tot, maps.n_myo, racer.moments.patches.n_patches)
-
-    def _behind(self, racers: Sequence[_Racer], n_patches: int) -> RaceRound | None:
-        ids = tuple(racer.entry.id for racer in racers if n_patches not in racer.u_pp)
-        return RaceRound(n_patches, ids) if ids else None
 
     def _n_patches(self, racer: _Racer) -> int:
         return racer.moments.patches.n_patches if racer.moments else 0

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pool.race_settings import LEAST_PASSING, RaceLevel
+from pool.manifest import MemberEntry
+from pool.race_rounds import LEAST_U_PP, next_members
+from pool.race_settings import RaceLevel
 
 SAME_ENOUGH = 0.02
 """A winner whose U_pp is at most this share above the best is as good."""
@@ -43,39 +45,40 @@ class RaceTrial:
         )
 
 
-def try_races(u_pp: np.ndarray, prefixes: Sequence[int], levels: Sequence[RaceLevel]) -> RaceTrial:
+def try_races(
+    u_pp: np.ndarray, prefixes: Sequence[int], members: Sequence[MemberEntry], levels: Sequence[RaceLevel]
+) -> RaceTrial:
     """Run the race of every slice as `pool.race` does.
 
     Args:
         u_pp: `slice member prefix`; infinite for members that cannot be chosen. Slices without any other are left out.
         prefixes: numbers of patches, rising; the last is the full sweep.
+        members: in the order of `u_pp`.
         levels: of the race; their numbers of patches are among the prefixes.
     """
-    u_pp = u_pp[np.isfinite(u_pp[:, :, -1]).any(axis=1)]
-    n_slices, n_members, _ = u_pp.shape
-    racing = np.isfinite(u_pp[:, :, -1])
-    n_full, done = prefixes[-1], 0
-    n_passes = np.zeros(n_slices)
-    for level in levels:
-        n_passes += (racing.sum(1) if done else n_members) * (level.n_patches - done)
-        done = level.n_patches
-        here = np.where(racing, u_pp[:, :, list(prefixes).index(level.n_patches)], np.inf)
-        by_rank = np.sort(here, axis=1)
-        most = max(LEAST_PASSING, int(np.ceil(level.share * n_members)))
-        most = np.minimum(racing.sum(1), most)
-        limit = np.minimum(by_rank[:, 0] * (1 + level.margin), by_rank[np.arange(n_slices), most - 1])
-        racing &= here <= limit[:, None]
-    n_passes += racing.sum(1) * (n_full - done)
-    full = u_pp[:, :, -1]
-    chosen, best = np.where(racing, full, np.inf).argmin(1), full.argmin(1)
-    at = np.arange(n_slices)
-    excess = full[at, chosen] / np.maximum(full[at, best], 1e-300) - 1
-    saved = n_members * n_full / n_passes
+    at = [prefixes.index(level.n_patches) for level in levels]
+    counts = np.array([*(level.n_patches for level in levels), prefixes[-1]])
+    n_passes, excess = [], []
+    for of_slice in u_pp:
+        racing = np.isfinite(of_slice[:, -1])
+        if not racing.any():
+            continue
+        truth = of_slice[racing][:, [*at, -1]]
+        known = np.full(truth.shape, np.nan)
+        entries = [entry for entry, is_racing in zip(members, racing) if is_racing]
+        while (todo := next_members(known, levels, entries, len(members))) is not None:
+            level, who = todo
+            known[who, level] = truth[who, level]
+        reached = np.isfinite(known).sum(1) - 1
+        n_passes.append(counts[reached].sum() + counts[0] * (~racing).sum())
+        chosen = np.nanargmin(known[:, -1])
+        excess.append(truth[chosen, -1] / max(truth[:, -1].min(), LEAST_U_PP) - 1)
+    n_exhaustive = len(members) * prefixes[-1]
     return RaceTrial(
-        n_slices=n_slices,
-        same=float((chosen == best).mean()),
-        same_or_near=float((excess <= SAME_ENOUGH).mean()),
-        greatest_excess=float(excess.max()),
-        times_fewer=float(n_members * n_full * n_slices / n_passes.sum()),
-        least_times_fewer=float(saved.min()),
+        n_slices=len(excess),
+        same=float((np.array(excess) <= 0).mean()),
+        same_or_near=float((np.array(excess) <= SAME_ENOUGH).mean()),
+        greatest_excess=float(max(excess)),
+        times_fewer=float(n_exhaustive * len(excess) / sum(n_passes)),
+        least_times_fewer=float(n_exhaustive / max(n_passes)),
     )

@@ -19,6 +19,7 @@ from pool.engine.machine import Machine, device_named
 from pool.engine.settings import DTYPES
 from pool.errors import SettingsError
 from pool.inputs import open_study
+from pool.manifest import PoolManifest
 from pool.member import PRETRAINED, Pool
 from pool.preprocess import prepare
 from pool.progress import ProgressBar
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure, or read what was measured, and report.
 
     Raises:
-        SettingsError: unknown data types, or no slices.
+        SettingsError: unknown data types, no slices, or measures of another pool.
     """
     dtypes = options.dtypes.split(",")
     if unknown := [dtype for dtype in dtypes if dtype not in DTYPES]:
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
     if options.slices < 1:
         raise SettingsError("race check", "--slices must be at least 1", str(options.slices))
     options.out.mkdir(parents=True, exist_ok=True)
+    manifest = PoolManifest.load(options.pool)
     if options.measured is None:
         pool = Pool.load(options.pool, device_named(options.device))
         slices = shifted_slices(options.slices)
@@ -69,7 +71,10 @@ def run(options: argparse.Namespace) -> None:
         measures.save(options.out / "race-measures.npz")
     else:
         measures = RaceMeasures.load(options.measured)
-    report = {"machine": Machine.here(torch.device(options.device)).to_dict(), **report_of(measures)}
+        if measures.pool_sha256 != manifest.sha256():
+            rule = "--from must be measures of the pool"
+            raise SettingsError("race check", rule, f"those of {measures.pool_sha256[:12]}", "Give it with --pool.")
+    report = {"machine": Machine.here(torch.device(options.device)).to_dict(), **report_of(measures, manifest)}
     (options.out / "race-check.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(report["in_words"]) + f"\nwrote {options.out}\n")
 
@@ -83,8 +88,10 @@ def real_slices(folder: Path) -> list[tuple[str, SliceFrames]]:
     ]
 
 
-def report_of(measures: RaceMeasures) -> dict[str, Any]:
+def report_of(measures: RaceMeasures, manifest: PoolManifest) -> dict[str, Any]:
     """What a race by `RaceSettings`, and every other data type than the first, change."""
+    by_id = {entry.id: entry for entry in manifest.members}
+    members = [by_id[member_id] for member_id in measures.member_ids]
     reference = measures.u_pp[0]
     real = np.array([name.startswith("real-") for name in measures.slice_names])
     levels = RaceSettings().levels
@@ -92,7 +99,7 @@ def report_of(measures: RaceMeasures) -> dict[str, Any]:
     for name, among in (("phantom", ~real), ("real", real)):
         if not among.any():
             continue
-        trial = try_races(reference[among], measures.prefixes, levels)
+        trial = try_races(reference[among], measures.prefixes, members, levels)
         races[name] = trial.to_dict()
         lines.append(f"race, {name}: {trial.in_words()}")
         for i, dtype in enumerate(measures.dtypes[1:], start=1):

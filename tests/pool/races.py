@@ -25,8 +25,10 @@ U_PP = Mapping[str, Mapping[int, float]]
 
 
 def manifest_of(*member_ids: str) -> PoolManifest:
+    """Each of a seed of its own, so that none tells of another."""
     spec = NetworkSpec(width=1, n_poolings=1)
-    return PoolManifest("racers", tuple(MemberEntry(i, 0, 1, 0.5, spec, "0" * 64) for i in member_ids))
+    entries = (MemberEntry(member_id, seed, 1, 0.5, spec, "0" * 64) for seed, member_id in enumerate(member_ids))
+    return PoolManifest("racers", tuple(entries))
 
 
 def prepared_slice() -> PreparedSlice:

@@ -98,7 +98,7 @@ def test_the_race_is_of_its_rule_alone() -> None:
     assert AnalysisSettings(rule="min-u_pp-race").race == RaceSettings()
     with pytest.raises(SettingsError, match="race: is of the rule min-u_pp-race alone; found min-u_pp"):
         AnalysisSettings(race=RaceSettings())
-    with pytest.raises(SettingsError, match="the last level must be less than the sweep's 81; found 289"):
+    with pytest.raises(SettingsError, match="the last level must be less than the sweep's 81; found 577"):
         replace(EXHAUSTIVE, rule="min-u_pp-race")
 
 

@@ -11,8 +11,6 @@ from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Member, Pool
 from pool.networks import NetworkSpec
 from pool.race_measures import RaceMeasures
-from pool.race_settings import RaceLevel
-from pool.race_trial import try_races
 from pool.sweep import SweepSettings, frames_on, maps_of, plain_forward, refine
 from tests.pool.engine.networks import lively_network, random_slice
 
@@ -95,19 +93,3 @@ def test_networks_of_two_sizes_are_refused() -> None:
     other = NetworkSpec(width=8, n_poolings=2, n_frames=5)
     with pytest.raises(SettingsError, match="race check: takes U-Nets of one size; found a pool of several kinds"):
         measure_races(pool_of(SPEC, other), [("a", torch.zeros(5, 44, 44).numpy())], ("float32",), SWEEP, (16,))
-
-
-def test_a_race_is_tried_on_numbers_worked_out_by_hand() -> None:
-    """Members a to e; a and b pass the first level; b leads after 20 patches but a wins over all 100."""
-    u_pp = np.array(
-        [
-            [[1.1, 0.9, 1.0], [1.0, 1.1, 1.1], [2.0, 0.1, 0.5], [3.0, 3.0, 3.0], [np.inf] * 3],
-            [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0], [np.inf] * 3],
-        ]
-    )
-    trial = try_races(u_pp, (10, 20, 100), (RaceLevel(10, 0.5), RaceLevel(20, 0.3, 1.0)))
-    # slice 1: 5 x 10, then a and b: 2 x 10, both within 30 %: 2 x 80; slice 2: 5 x 10 + 10 + 80
-    assert trial.times_fewer == pytest.approx(1000 / (50 + 20 + 160 + 50 + 10 + 80))
-    assert trial.least_times_fewer == pytest.approx(500 / 230)
-    assert (trial.same, trial.same_or_near, trial.greatest_excess) == (0.5, 0.5, pytest.approx(1.0))
-    assert "2 slices: 2.7 times fewer patch passes (least 2.2), same member 50.0%" in trial.in_words()
