@@ -47,7 +47,9 @@ class MemoryWatch:
 def _now_mb() -> dict[str, float]:
     """Proportional set size of each, without the children that open uploads [MB]."""
     processes = descendants(os.getpid())
-    return {
-        name: sum(memory_mb(pid) for pid, title in processes.items() if title.startswith(start))
-        for name, start in _TITLES.items()
-    }
+    found = {}
+    for name, start in _TITLES.items():
+        pids = {pid for pid, title in processes.items() if title.startswith(start)}
+        # a child bears its parent's title, and shares its memory, until it is the program that it was made for
+        found[name] = sum(memory_mb(pid) for pid in pids - {child for pid in pids for child in descendants(pid)})
+    return found
