@@ -33,7 +33,7 @@ types: $(INSTALLED)  ## static types
 	$(VENV)/bin/mypy
 
 unit: $(INSTALLED)  ## tests alone
-	@command -v dciodvfy >/dev/null || deploy/install-dicom-validator.sh
+	@command -v dciodvfy >/dev/null && command -v Orthanc >/dev/null || deploy/install-dicom-tools.sh
 	$(PY) -m pytest --durations=8
 
 format: $(INSTALLED)  ## rewrite the sources in the project's format

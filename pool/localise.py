@@ -104,7 +104,8 @@ def _smoothed(frames: SliceFrames, sigma_px: np.ndarray) -> SliceFrames:
     for image, sink in zip(frames, smooth, strict=True):
         ndimage.gaussian_filter(image, sigma_px, output=sink)
     for rows in _row_blocks(frames.shape[1]):
-        smooth[:, rows] = ndimage.uniform_filter1d(smooth[:, rows], 3, axis=0)
+        curves = np.ascontiguousarray(np.moveaxis(smooth[:, rows], 0, -1))
+        smooth[:, rows] = np.moveaxis(ndimage.uniform_filter1d(curves, 3, axis=-1), -1, 0)
     return smooth
 
 
