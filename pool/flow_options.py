@@ -91,7 +91,7 @@ def read_sequence(path: Path) -> SequenceValues:
     except OSError as error:
         raise SettingsError(f"file {path.name}", "must be readable", error.strerror or "") from error
     except (ValueError, TypeError) as error:
-        fields = ", ".join(SequenceValues.__dataclass_fields__)
+        fields = ", ".join(name for name in SequenceValues.__dataclass_fields__ if name != "pulses_estimated")
         raise SettingsError(f"file {path.name}", f"must be JSON with the fields {fields}", "other content") from error
 
 

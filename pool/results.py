@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pool.analysis import SliceAnalysis, StudyAnalysis
 from pool.nifti_out import write_nifti_maps
 from pool.output import whole_folder
 from pool.perfusion.results import StudyFlow
+from pool.run_choice import Role
 from pool.series import PerfusionSeries
 from pool.shapes import BLOOD_POOL, MYOCARDIUM
 
@@ -148,6 +149,14 @@ def members_npz(analysis: StudyAnalysis) -> bytes:
     return _npz({"ids": np.array(ids), "mask": analysis.series.to_input_grid(masks)})
 
 
+def _with_state(analysis: StudyAnalysis, dicom: DicomStudy | None) -> StudyAnalysis:
+    """The flow's state from the headers, where nobody said it: reserve compares stress with rest by it."""
+    flow = analysis.flow
+    if dicom is None or not isinstance(flow, StudyFlow) or flow.state or dicom.role not in (Role.STRESS, Role.REST):
+        return analysis
+    return replace(analysis, flow=replace(flow, state=str(dicom.role)))
+
+
 def write_results(
     analysis: StudyAnalysis, out_dir: Path, dicom: DicomStudy | None = None, *, labelmap: bool = False
 ) -> list[Path]:
@@ -168,6 +177,7 @@ def write_results(
     from pool.figures.members import members_png
     from pool.figures.overlay import overlay_png
 
+    analysis = _with_state(analysis, dicom)
     with whole_folder(Path(out_dir)) as staging:
         (staging / "maps.npz").write_bytes(maps_npz(analysis))
         (staging / "members.npz").write_bytes(members_npz(analysis))

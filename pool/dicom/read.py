@@ -89,7 +89,6 @@ def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> 
     times_s = np.stack(axis.times_s)[:, n_leading:]
     kept = [records[n_leading:] for records in ordered]
     row_mm, col_mm = ordered[0][0].spacing_mm
-    sequence, sequence_remark = sequence_values(ordered[0][0].header)
     series = PerfusionSeries(
         frames=np.ascontiguousarray(frames[:, n_leading:]),
         times_s=np.round(times_s - times_s.min(), 6),
@@ -98,12 +97,12 @@ def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> 
         geometry=tuple(slice_geometry(records[0]) for records in kept),
         remarks=(
             axis.remark,
-            *filter(None, (sequence_remark, why, scaling_remark)),
+            *filter(None, (why, scaling_remark)),
             *remarks,
             *stack.remarks,
             *warnings,
         ),
-        sequence=sequence,
+        sequence=sequence_values(kept[0][0].header),
     )
     return DicomStudy(
         series,

@@ -17,8 +17,8 @@ MOST_OF_TI = 0.9
 """Share of the saturation time that the pulses before the centre of k-space fill at most."""
 
 
-def sequence_values(header: Dataset) -> tuple[SequenceValues | None, str]:
-    """The sequence, and a remark on what was assumed or is missing.
+def sequence_values(header: Dataset) -> SequenceValues | None:
+    """The sequence; None where the header leaves out one of its values, or holds one that cannot be meant.
 
     How many pulses precede the centre of k-space stands in no tag: it follows from the number of phase-encoding lines
     (or the rows), the acceleration, and what fits into the saturation time.
@@ -31,19 +31,17 @@ def sequence_values(header: Dataset) -> tuple[SequenceValues | None, str]:
         "MagneticFieldStrength": _number(header, "MagneticFieldStrength"),
     }
     readout = _readout(header)
-    missing = [name for name, value in found.items() if value is None] + ([] if readout else ["SequenceVariant"])
-    if missing:
-        return None, f"no blood flow can be measured: the headers do not say {', '.join(missing)}"
+    if readout is None or None in found.values():
+        return None
     ti, flip, tr, te, field_t = (float(value or 0.0) for value in found.values())
     field_t = field_t / 1e4 if field_t > GAUSS_ABOVE else field_t
     lines = _number(header, "NumberOfPhaseEncodingSteps", "MRAcquisitionPhaseEncodingStepsInPlane", "Rows") or 0.0
     named = _number(header, "ParallelReductionFactorInPlane")
     n_pulses = int(min(lines / (named or ACCELERATION) / 2, MOST_OF_TI * ti / tr)) if tr > 0 else 0
     try:
-        values = SequenceValues(readout or "", ti / 1e3, flip, tr / 1e3, te / 1e3, field_t, n_pulses)
-    except SettingsError as error:
-        return None, f"no blood flow can be measured: {error}"
-    return values, f"{n_pulses} readout pulses were taken to precede the centre of k-space"
+        return SequenceValues(readout, ti / 1e3, flip, tr / 1e3, te / 1e3, field_t, n_pulses, pulses_estimated=True)
+    except SettingsError:
+        return None
 
 
 def _groups(header: Dataset) -> Iterator[Dataset]:

@@ -120,10 +120,16 @@ def measure_flow(
         segments=flows,
         state=state,
         settings_sha256=settings.sha256(sequence),
-        remarks=arterial.remarks,
+        remarks=arterial.remarks + _pulses_in_words(sequence),
         failure_counts=dict(n_failed),
     )
     return flow, FlowCurves(arterial, segments, fit)
+
+
+def _pulses_in_words(sequence: SequenceValues) -> tuple[str, ...]:
+    if not sequence.pulses_estimated:
+        return ()
+    return (f"{sequence.n_pulses_before} readout pulses were taken to precede the centre of k-space",)
 
 
 def _of_segments(item: OutlinedSlice, table: SignalTable) -> TissueCurves:

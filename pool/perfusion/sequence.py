@@ -44,6 +44,8 @@ class SequenceValues:
     """Field strength [T]."""
     n_pulses_before: int
     """Readout pulses before the centre of k-space."""
+    pulses_estimated: bool = False
+    """Whether that number was estimated, as no header holds it."""
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
