@@ -39,6 +39,8 @@ def add_flow_options(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--septum-deg", type=float, help="middle of the septum, clockwise from the image's right [degrees]"
     )
+    group.add_argument("--t1-blood", type=float, metavar="S", help="measured native T1 of blood [s]")
+    group.add_argument("--t1-myocardium", type=float, metavar="S", help="measured native T1 of myocardium [s]")
     group.add_argument("--state", choices=("stress", "rest"), help="state of the patient")
     group.add_argument("--allow-clipped", action="store_true", help="measure flow from a clipped input function too")
 
@@ -49,6 +51,8 @@ def flow_settings(options: argparse.Namespace) -> FlowSettings | None:
         return None
     return FlowSettings(
         agent=options.agent,
+        t1_blood_s=options.t1_blood,
+        t1_myocardium_s=options.t1_myocardium,
         dose_ratio=options.dose_ratio,
         septum_deg=options.septum_deg,
         allow_clipped=options.allow_clipped,

@@ -205,7 +205,6 @@ def segment_map(
             f"slice {regions.name}",
             f"its level must be {', '.join(LEVELS)}",
             repr(regions.level),
-            "Give the levels of the slices with --levels.",
         )
     n = 4 if regions.level == "apex" else 6
     rows, cols = np.nonzero(regions.myocardium)
