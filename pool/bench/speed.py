@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from pool.sweep import frames_on
 
 PLAIN = "plain sweep"
 ENGINE = "engine"
+PRODUCT = "matrix product, "
 PRODUCT_SIZE = 1536
 """Rows of the matrices of the matrix-product limit: large enough to be limited by arithmetic alone."""
 
@@ -69,14 +71,36 @@ class SpeedReport:
     """Counted operations of a whole slice [GFLOP]: as written, composed, shared."""
     measurements: tuple[Measurement, ...]
 
-    def vs_monai(self) -> dict[str, float]:
-        """Time of MONAI's best over each engine's, median of the rounds; empty without MONAI."""
+    def vs_monai(self, processor: bool = False) -> dict[str, float]:
+        """Time of MONAI's best over each engine's, median of the rounds; empty without MONAI.
+
+        Args:
+            processor: processor time instead of elapsed time.
+        """
         inferers = [item for item in self.measurements if item.name.startswith(MONAI)]
         if not inferers:
             return {}
-        best = min(inferers, key=lambda item: item.times.median_s)
+        best = min(inferers, key=lambda item: _median_s(item.times, processor))
         engines = [item for item in self.measurements if item.name.startswith(ENGINE)]
-        return {item.name: paired_ratio(best.times, item.times) for item in engines}
+        return {item.name: paired_ratio(best.times, item.times, processor) for item in engines}
+
+    def vs_product(self, processor: bool = False) -> dict[str, float]:
+        """Time of each engine over what the plain work takes at the speed of its data type's matrix product.
+
+        Args:
+            processor: processor time instead of elapsed time.
+        """
+        products = {
+            item.name.removeprefix(PRODUCT): item for item in self.measurements if item.name.startswith(PRODUCT)
+        }
+        ratios = {}
+        for item in self.measurements:
+            dtype = item.name.removeprefix(f"{ENGINE}, ").removesuffix(", no sharing")
+            if item.name.startswith(ENGINE) and dtype in products:
+                product = products[dtype]
+                limit_s = item.gflop / product.gflop * _median_s(product.times, processor)
+                ratios[item.name] = _median_s(item.times, processor) / limit_s
+        return ratios
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
@@ -89,6 +113,9 @@ class SpeedReport:
             "n_rounds": self.n_rounds,
             "gflop_a_slice": self.gflop,
             "times_faster_than_best_of_monai": self.vs_monai(),
+            "times_faster_than_best_of_monai_by_processor_time": self.vs_monai(processor=True),
+            "over_matrix_product_limit": self.vs_product(),
+            "over_matrix_product_limit_by_processor_time": self.vs_product(processor=True),
             "contenders": [
                 {
                     "name": item.name,
@@ -121,10 +148,24 @@ class SpeedReport:
                 f"{item.name:31s} {item.times.median_s:9.3f} {low:7.3f}-{high:7.3f} {item.gflop_per_s:8.1f} "
                 f"{ratio:>7s} {processor_ratio:>6s} {difference:>8s}"
             )
-        lines += [f"{name}: {ratio:.2f} times as fast as MONAI's best" for name, ratio in self.vs_monai().items()]
+        by_processor = self.vs_monai(processor=True)
+        lines += [
+            f"{name}: {ratio:.2f} times as fast as MONAI's best ({by_processor[name]:.2f} by processor time)"
+            for name, ratio in self.vs_monai().items()
+        ]
+        by_processor = self.vs_product(processor=True)
+        lines += [
+            f"{name}: {ratio:.2f} of the time of the plain work at the matrix product's speed "
+            f"({by_processor[name]:.2f} by processor time)"
+            for name, ratio in self.vs_product().items()
+        ]
         counts = ", ".join(f"{name} {value:.0f}" for name, value in self.gflop.items())
         lines.append(f"engine: batch {self.settings.batch_size}, channels last {self.settings.channels_last}")
         return "\n".join([*lines, f"GFLOP of a slice: {counts}. GFLOP/s are of the plain work, shared or not."])
+
+
+def _median_s(times: Times, processor: bool) -> float:
+    return statistics.median(times.processor_s) if processor else times.median_s
 
 
 def measure_speed(
@@ -160,8 +201,7 @@ def measure_speed(
             sweeps[name] = engine(network, frames, block, variant)
     sweeps |= monai_inferers(network, frames, block)
     products = {
-        f"matrix product, {dtype}": matrix_product(PRODUCT_SIZE, EngineSettings(dtype).torch_dtype, device)
-        for dtype in dtypes
+        f"{PRODUCT}{dtype}": matrix_product(PRODUCT_SIZE, EngineSettings(dtype).torch_dtype, device) for dtype in dtypes
     }
     warm = {name: run() for name, run in sweeps.items()}
     differences = {name: float((found - warm[PLAIN]).abs().max()) for name, found in warm.items()}
