@@ -85,11 +85,11 @@ class OneService:
         self._process.wait()
         return len(left)
 
-    def memory(self) -> dict[str, float]:
-        """Proportional set size by part of the service [MB], all of a kind together; `total` is their sum."""
+    def memory(self, kind: str = "Pss") -> dict[str, float]:
+        """Memory by part of the service [MB], all of a kind together; `total` is their sum. See `memory_mb`."""
         found: Counter[str] = Counter()
         for pid, title in {self._process.pid: "driver", **descendants(self._process.pid)}.items():
-            found[part_of(title)] += memory_mb(pid)  # type: ignore[assignment]
+            found[part_of(title)] += memory_mb(pid, kind)  # type: ignore[assignment]
         return {**{name: round(value, 1) for name, value in sorted(found.items())}, "total": round(found.total(), 1)}
 
     def _wait_until_ready(self) -> None:

@@ -53,11 +53,17 @@ def kill_tree(pid: int) -> None:
         time.sleep(0.05)
 
 
-def memory_mb(pid: int) -> float:
-    """Proportional set size of a process [MB]; 0 where it is gone."""
+def memory_mb(pid: int, kind: str = "Pss") -> float:
+    """Memory of a process [MB]; 0 where it is gone.
+
+    Args:
+        pid: of the process.
+        kind: `Pss`, its proportional share of what it has; or `Anonymous`, what it asked for itself, which does not
+            change when other programs of the machine come to share its libraries.
+    """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{kind}:"):
                 return int(line.split()[1]) / 1000
     return 0.0
 

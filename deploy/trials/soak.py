@@ -24,7 +24,8 @@ SAMPLE_EVERY_S = 5.0
 WARM_UP_SHARE = 0.25
 """Of the time, at its beginning, that the slope leaves out: caches and arenas fill."""
 FLAT_MB_AN_HOUR, FLAT_SHARE_AN_HOUR = 50.0, 0.03
-"""Memory is flat if it climbs by less than the greater of the two, the share being of its mean."""
+"""Memory is flat if it climbs by at most the greater of the two, the share being of its mean. It is what the processes
+asked for themselves: shares of libraries move with whatever else the machine runs."""
 
 
 @dataclass
@@ -66,7 +67,7 @@ def soak(folder: Path, minutes: float, n_clients: int, say: Callable[[str], None
             client.start()
         while time.monotonic() < end_s:
             time.sleep(min(SAMPLE_EVERY_S, max(0.0, end_s - time.monotonic())))
-            samples.append({"at_s": round(time.monotonic() - started_s, 1), **service.memory()})
+            samples.append({"at_s": round(time.monotonic() - started_s, 1), **service.memory("Anonymous")})
             if len(samples) % 24 == 0:
                 say(f"{samples[-1]['at_s']:.0f} s: {len(sent.times_s)} studies, {samples[-1]['total']:.0f} MB")
         for client in clients:
@@ -93,7 +94,7 @@ def judged(samples: Sequence[dict[str, float]], sent: Sent) -> dict[str, Any]:
         "flat_below_mb_an_hour": round(limit, 1),
         "study_s_early": round(early, 2),
         "study_s_late": round(late, 2),
-        "holds": not sent.failures and abs(slopes["total"]) <= limit,
+        "holds": not sent.failures and slopes["total"] <= limit,
     }
 
 

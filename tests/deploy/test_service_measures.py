@@ -36,6 +36,7 @@ def test_a_slope_is_that_of_the_line() -> None:
 
 def test_memory_that_climbs_is_not_flat_and_warming_up_is_left_out() -> None:
     assert judged(climbing(40.0), sent())["holds"] is True
+    assert judged(climbing(-400.0), sent())["holds"] is True
     steep = judged(climbing(80.0), sent())
     assert (steep["holds"], steep["slope_mb_an_hour"]["shards"], steep["flat_below_mb_an_hour"]) == (False, 80.0, 50.0)
     warming = climbing(0.0)
