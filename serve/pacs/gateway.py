@@ -115,7 +115,11 @@ class Gateway:
     def _examine_if_complete(self, job: str) -> None:
         """Look for runs in the images of a study that has not changed for `quiet_s`, once for every change."""
         entry = self.inbox.entry(job)
-        if entry.examined_at == entry.changed_at or self.clock() - entry.changed_at < self.settings.quiet_s:
+        if (
+            entry.fetching
+            or entry.examined_at == entry.changed_at
+            or self.clock() - entry.changed_at < self.settings.quiet_s
+        ):
             return
         reason = ""
         try:

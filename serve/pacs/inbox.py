@@ -42,6 +42,8 @@ class StudyEntry:
     """`changed_at` of the images in which runs were last looked for."""
     listing: Mapping[str, int] = field(default_factory=dict)
     """Instances by series, as the PACS listed them when they were last fetched."""
+    fetching: bool = False
+    """True from before a fetch until all of it has come: half a study must not pass for a whole one."""
     reason: str = ""
     """Why no run was found, in words."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import Any
 
 from pool.errors import PoolError
 from serve.pacs.dicomweb import DicomWeb
@@ -57,6 +58,7 @@ class Poller:
     def _fetch(self, pacs: DicomWeb, study_uid: str, listing: dict[str, int]) -> None:
         """Fetch all series; the listing is noted last, so that a crash before it fetches again."""
         job = job_of(study_uid)
+        self._note(study_uid, fetching=True)
         n_refused = 0
         for series_uid in listing:
             with self.inbox.staging() as folder:
@@ -65,7 +67,10 @@ class Poller:
                         self.inbox.add(path, study_uid)
                     except PoolError:
                         n_refused += 1
+        self._note(study_uid, fetching=False, listing=listing)
+        _log.info("study %s: fetched, %d instances could not be taken", job[:8], n_refused)
+
+    def _note(self, study_uid: str, **changes: Any) -> None:
         with self.inbox.changing():
             entry = self.inbox.find(study_uid) or StudyEntry(study_uid)
-            self.inbox.update(job, replace(entry, listing=listing))
-        _log.info("study %s: fetched, %d instances could not be taken", job[:8], n_refused)
+            self.inbox.update(job_of(study_uid), replace(entry, **changes))

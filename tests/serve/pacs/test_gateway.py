@@ -249,6 +249,36 @@ def test_polling_waits_until_a_study_stops_growing(tmp_path: Path, rig: Rig) -> 
 
 
 @pytest.mark.parametrize("rig", [{"poll_s": 30.0, "dicomweb_url": "http://127.0.0.1:1"}], indirect=True)
+def test_half_a_study_that_was_fetched_is_not_analysed(tmp_path: Path, rig: Rig) -> None:
+    """One series a slice; the PACS goes away before the last one. Two slices would make a study, but not this one."""
+    files = run(tmp_path, 12, 10, "stress")
+    for i, file in enumerate(files):
+        ds = pydicom.dcmread(file)
+        ds.SeriesInstanceUID = f"1.2.12.{i % 3}"
+        ds.save_as(file)
+    rig.pacs = FakePacs()
+    rig.pacs.series = {f"1.2.12.{s}": files[s::3] for s in range(3)}
+    fetch = rig.pacs.fetch_series
+
+    def goes_away(study_uid: str, series_uid: str, folder: Path) -> list[Path]:
+        if series_uid.endswith("2"):
+            raise ServiceUnreachableError("PACS", "must answer", "ReadError")
+        return fetch(study_uid, series_uid, folder)
+
+    rig.pacs.fetch_series = goes_away
+    for _ in range(3):
+        rig.step()
+    rig.restart()
+    rig.step()
+    assert len(list(rig.inbox.images(job_of(samples.STUDY_UID)).iterdir())) == 20
+    assert rig.records() == []
+    rig.pacs.fetch_series = fetch
+    for _ in range(4):
+        rig.step()
+    assert [len(record.images) for record in rig.records()] == [30]
+
+
+@pytest.mark.parametrize("rig", [{"poll_s": 30.0, "dicomweb_url": "http://127.0.0.1:1"}], indirect=True)
 def test_a_pacs_that_is_away_is_asked_again_later(tmp_path: Path, rig: Rig) -> None:
     class Away:
         n = 0
