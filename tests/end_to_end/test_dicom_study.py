@@ -11,12 +11,14 @@ import numpy as np
 import pydicom
 import pytest
 
-from pool.analysis import AnalysisSettings
-from pool.manifest import PoolManifest
+from pool.analysis import analyse
+from pool.inputs import open_study
+from pool.member import Pool
 from pool.output import RESULT_NAMES
 from pool.phantom.dicom_files import write_dicom_study
 from pool.phantom.presets import get_preset
 from pool.phantom.study import PhantomStudy, make_study
+from pool.results import write_results
 from serve.batch.settings import BatchSettings
 from serve.batch.worker import StudyWorker
 from serve.client import ServiceClient
@@ -64,13 +66,18 @@ def test_the_service_gives_the_same_files_byte_for_byte(local_ray: None, folder:
 
 @pytest.mark.parametrize("sent", ["study", "study.zip"])
 def test_a_worker_of_a_cohort_gives_the_same_files_byte_for_byte(folder: Path, sent: str) -> None:
-    manifest = PoolManifest.load(folder / "pool")
-    settings = BatchSettings.of(folder / f"cohort-{sent}", folder / "pool", manifest, AnalysisSettings())
+    analysis = ServiceSettings(pool_dir=folder / "pool").analysis
+    pool, study = Pool.load(folder / "pool"), open_study(folder / sent)
+    expected = write_results(analyse(study.series, pool, analysis), folder / f"expected-{sent}", study.dicom)
+    settings = BatchSettings.of(folder / f"cohort-{sent}", folder / "pool", pool.manifest, analysis)
     settings.claim_folder()
     settings.studies_dir.mkdir()
     StudyWorker(settings, "run").work_on("s-1", folder / sent)
-    for name in RESULT_NAMES:
-        assert (settings.studies_dir / "s-1" / name).read_bytes() == (folder / "out" / name).read_bytes(), name
+    found = sorted((settings.studies_dir / "s-1").iterdir())
+    assert [path.name for path in found] == [path.name for path in expected]
+    assert "segmentation.dcm" in {path.name for path in found}
+    for ours, theirs in zip(found, expected):
+        assert ours.read_bytes() == theirs.read_bytes(), ours.name
 
 
 def test_dicom_objects_hold_the_maps_on_the_right_slices(folder: Path, phantom: PhantomStudy) -> None:
