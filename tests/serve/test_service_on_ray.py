@@ -29,7 +29,7 @@ from serve.settings import ServiceSettings
 from serve.shards.selector import Selector, SelectorLimits
 from tests.samples import bolus_series, tiny_pool, write_npz
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(1200)]
 N_SLICES, N_MEMBERS = 2, 3
 
 
@@ -66,7 +66,7 @@ def test_the_service_returns_the_bytes_of_one_process(
 ) -> None:
     with ServiceClient(url) as client:
         sent = client.send(folder / "study.npz")
-        done = client.wait(sent.id, deadline_s=120)
+        done = client.wait(sent.id, deadline_s=900)
         client.fetch(sent.id, tmp_path / "out")
     assert done.n_sweeps_done == done.n_sweeps == N_SLICES * N_MEMBERS
     assert [item.selection.chosen is not None for item in expected.slices] == [True] * N_SLICES
