@@ -83,7 +83,7 @@ def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSe
 
     name = application_of(basis_of(settings, PoolManifest.load(settings.pool_dir)))
     handles = [ray_serve.get_deployment_handle(shard_name(k), name) for k in range(settings.n_shards)]
-    limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
+    limits = SelectorLimits(slice_deadline_s=900, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
     manifest = PoolManifest.load(settings.pool_dir)
     return Selector(manifest, [ShardHandle(handle) for handle in handles], analysis or settings.analysis, limits, put)
 
