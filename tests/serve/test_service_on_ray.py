@@ -29,7 +29,7 @@ from serve.settings import ServiceSettings
 from serve.shards.selector import Selector, SelectorLimits
 from tests.samples import bolus_series, tiny_pool, write_npz
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(1200)]
 N_SLICES, N_MEMBERS = 2, 3
 
 
@@ -66,7 +66,7 @@ def test_the_service_returns_the_bytes_of_one_process(
 ) -> None:
     with ServiceClient(url) as client:
         sent = client.send(folder / "study.npz")
-        done = client.wait(sent.id, deadline_s=120)
+        done = client.wait(sent.id, deadline_s=900)
         client.fetch(sent.id, tmp_path / "out")
     assert done.n_sweeps_done == done.n_sweeps == N_SLICES * N_MEMBERS
     assert [item.selection.chosen is not None for item in expected.slices] == [True] * N_SLICES
@@ -83,7 +83,7 @@ def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSe
 
     name = application_of(basis_of(settings, PoolManifest.load(settings.pool_dir)))
     handles = [ray_serve.get_deployment_handle(shard_name(k), name) for k in range(settings.n_shards)]
-    limits = SelectorLimits(slice_deadline_s=120, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
+    limits = SelectorLimits(slice_deadline_s=900, readiness_deadline_s=30, slices_in_flight=2, least_members=N_MEMBERS)
     manifest = PoolManifest.load(settings.pool_dir)
     return Selector(manifest, [ShardHandle(handle) for handle in handles], analysis or settings.analysis, limits, put)
 
