@@ -145,7 +145,7 @@ def test_limits_are_positive(wrong: dict[str, float]) -> None:
 
 def test_every_field_of_a_study_is_carried() -> None:
     """A new field that is forgotten in `pool.guarded_transfer` would be lost on the way."""
-    carried = {*_SERIES_FIELDS, "geometry", "frames", "times_s"}
+    carried = {*_SERIES_FIELDS, "geometry", "sequence", "frames", "times_s"}
     assert {field.name for field in fields(PerfusionSeries)} == carried
     of_dicom = {"series", "sources", "identity", "thickness_mm", "warnings", "role", "sorting"}
     assert {field.name for field in fields(DicomStudy)} == of_dicom
