@@ -24,7 +24,8 @@ from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.perfusion.results import NoFlow, StudyFlow
 from pool.preprocess import PreparedSlice, WayBack, prepare
-from pool.race import RaceRecord, SliceRace, run_race
+from pool.race import SliceRace, run_race
+from pool.race_record import RaceRecord
 from pool.selection import Selection, select
 from pool.series import PerfusionSeries
 from pool.shapes import BLOOD_POOL, MYOCARDIUM, Map, Mask

@@ -64,8 +64,7 @@ class MomentSums:
 
     def add(self, piece: PatchBlock | ScatteredPatches, probability: torch.Tensor) -> None:
         """Sum a piece's probabilities, `patch class patch_row patch_col`, patches row by row."""
-        probability = probability.double()
-        p = probability[:, MYOCARDIUM : MYOCARDIUM + 1]
+        p = probability[:, MYOCARDIUM : MYOCARDIUM + 1].double()
         piece.add_to(self._sums, torch.cat([p, p * p], dim=1))
         if self._start is None and isinstance(piece, PatchBlock):
             self._add_to_mask(piece, probability)
@@ -78,8 +77,8 @@ class MomentSums:
         by_row = probability.unflatten(0, (len(block.rows_px), len(block.cols_px)))
         shared = PatchBlock(block.grid, tuple(block.rows_px[i] for i in rows), tuple(block.cols_px[i] for i in cols))
         if self._class_sums is None:
-            self._class_sums = probability.new_zeros(probability.shape[1], *self._sums.shape[1:])
-        shared.add_to(self._class_sums, by_row[rows][:, cols].flatten(0, 1))
+            self._class_sums = self._sums.new_zeros(probability.shape[1], *self._sums.shape[1:])
+        shared.add_to(self._class_sums, by_row[rows][:, cols].flatten(0, 1).double())
 
     def moments(self) -> Moments:
         """The sums as a value, once all that was missing is in."""

@@ -120,21 +120,23 @@ class PatchBlock:
         return chosen.flatten(0, 1).permute(0, 3, 1, 2)
 
     def fold(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum each row of patches into a strip: `patch channel patch_row patch_col` -> `row channel patch_row col`."""
-        n_channels, size_px, image_px = values.shape[1], self.grid.patch_px, self.grid.image_px
+        """Sum each row of patches into a strip: `patch channel patch_row patch_col` -> `row channel patch_row col`.
+
+        The patches lie in a buffer as wide as the strip, zeros to the right of each. Read with a stride from one to the
+        next that is shorter by their step, patch i appears i steps to the right, and what is read before it are the
+        zeros behind the row before: one sum over a view, with no loop over patches.
+        """
+        n_rows, n_channels, size_px = len(self.rows_px), values.shape[1], self.grid.patch_px
         first, step = self.cols_px[0], _common_step(self.cols_px)
         n_positions = (self.cols_px[-1] - first) // step + 1
-        by_row = values.reshape(len(self.rows_px), len(self.cols_px), -1)
-        if n_positions > len(self.cols_px):  # unevenly spaced: patches of zeros in the gaps
-            gapless = by_row.new_zeros(len(self.rows_px), n_positions, by_row.shape[2])
-            gapless[:, [(col - first) // step for col in self.cols_px]] = by_row
-            by_row = gapless
         width_px = (n_positions - 1) * step + size_px
-        folded = torch.nn.functional.fold(
-            by_row.permute(0, 2, 1), (size_px, width_px), (size_px, size_px), stride=(1, step)
-        )
-        strips = values.new_zeros(len(self.rows_px), n_channels, size_px, image_px)
-        strips[..., first : first + width_px] = folded
+        at = [(col - first) // step for col in self.cols_px]  # unevenly spaced ones leave patches of zeros in the gaps
+        wide = values.new_zeros(n_rows, n_positions, n_channels, size_px, width_px)
+        wide[:, slice(None) if len(at) == n_positions else at, ..., :size_px] = values.unflatten(0, (n_rows, len(at)))
+        of_patch = n_channels * size_px * width_px
+        strides = (n_positions * of_patch, of_patch - step, size_px * width_px, width_px, 1)
+        strips = values.new_zeros(n_rows, n_channels, size_px, self.grid.image_px)
+        strips[..., first : first + width_px] = wide.as_strided(wide.shape, strides).sum(1)
         return strips
 
     def add_to(self, sums: torch.Tensor, values: torch.Tensor) -> None:

@@ -14,8 +14,7 @@ of a pool, and nearly the same for those of one seed. The margins are calibrated
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
+from pool.race_record import Audit, RaceRecord
 from pool.race_rounds import next_members
 from pool.race_settings import RaceSettings
 from pool.selection import MemberScore, least_u_pp_of_finalists, min_u_pp
@@ -38,50 +38,6 @@ class RaceRound:
     n_patches: int
     member_ids: tuple[str, ...]
     """In the manifest's order."""
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What sweeping every eligible member in full would have chosen."""
-
-    chosen: str | None
-    """By `min-u_pp` over all members."""
-    same: bool
-    """Whether the race chose it too."""
-    u_pp: float | None
-    """The least U_pp of all."""
-    u_pp_excess: float | None
-    """By how much the raced winner's U_pp is greater, as a share; 0 where it is the same member."""
-
-    def in_words(self) -> str:
-        """The audit as a sentence's rest."""
-        if self.same:
-            return "full sweeps of all members choose the same"
-        return f"full sweeps of all members choose {self.chosen} with U_pp {self.u_pp:.4f}"
-
-
-@dataclass(frozen=True)
-class RaceRecord:
-    """What a race did on one slice."""
-
-    n_members: dict[int, int]
-    """Members measured, by number of patches, rising."""
-    n_passes: int
-    """Patch passes of the race; those of an audit are not counted."""
-    n_passes_exhaustive: int
-    """Patch passes of as many full sweeps as the pool has members."""
-    audit: Audit | None
-    """None where none was asked for."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
-        levels = [{"n_patches": n_patches, "n_members": n} for n_patches, n in self.n_members.items()]
-        return {
-            "levels": levels,
-            "n_passes": self.n_passes,
-            "n_passes_exhaustive": self.n_passes_exhaustive,
-            "audit": asdict(self.audit) if self.audit else None,
-        }
 
 
 @dataclass(eq=False)
@@ -112,12 +68,18 @@ class SliceRace:
         self._n_full = sweep.grid(prepared.frames.shape[1]).n_patches
         self._racers = {entry.id: _Racer(entry) for entry in manifest.members}
         self._counts = (*(level.n_patches for level in settings.levels), self._n_full)
+        self._round: RaceRound | None = None
         self._result: dict[str, MemberAnswer] | None = None
         self._n_members: dict[int, int] = {}
         self._n_passes_of_race = 0
 
     def next_round(self) -> RaceRound | None:
         """What is to be done next, less what was noted of it; None at the end. The order of answers does not matter."""
+        if self._round is None or not self._round.member_ids:  # whoever goes on is known once all have answered
+            self._round = self._new_round()
+        return self._round
+
+    def _new_round(self) -> RaceRound | None:
         if self._result is None:
             if (current := self._next_of_race()) is not None:
                 return current
@@ -151,6 +113,9 @@ class SliceRace:
     def note(self, member_id: str, answer: Moments | MemberFailure) -> None:
         """Take a member's answer of the round."""
         racer = self._racers[member_id]
+        if self._round is not None:
+            left = tuple(other for other in self._round.member_ids if other != member_id)
+            self._round = RaceRound(self._round.n_patches, left)
         if isinstance(answer, MemberFailure):
             racer.failure = answer
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def run(options: argparse.Namespace) -> None:
         if measures.pool_sha256 != manifest.sha256():
             rule = "--from must be measures of the pool"
             raise SettingsError("race check", rule, f"those of {measures.pool_sha256[:12]}", "Give it with --pool.")
-    report = {"machine": Machine.here(torch.device(options.device)).to_dict(), **report_of(measures, manifest)}
+    machine = None if options.measured else Machine.here(torch.device(options.device)).to_dict()
+    report = {"machine": machine, **report_of(measures, manifest)}
     (options.out / "race-check.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(report["in_words"]) + f"\nwrote {options.out}\n")
 
@@ -93,16 +95,15 @@ def report_of(measures: RaceMeasures, manifest: PoolManifest) -> dict[str, Any]:
     by_id = {entry.id: entry for entry in manifest.members}
     members = [by_id[member_id] for member_id in measures.member_ids]
     reference = measures.u_pp[0]
-    real = np.array([name.startswith("real-") for name in measures.slice_names])
     levels = RaceSettings().levels
     lines, races, dtypes = [], {}, {}
-    for name, among in (("phantom", ~real), ("real", real)):
+    for name, among in kinds_of_slices(measures.slice_names).items():
         if not among.any():
             continue
         trial = try_races(reference[among], measures.prefixes, members, levels)
         races[name] = trial.to_dict()
         lines.append(f"race, {name}: {trial.in_words()}")
-        for i, dtype in enumerate(measures.dtypes[1:], start=1):
+        for i, dtype in enumerate(measures.dtypes[1:] if "hearts" not in name else (), start=1):
             changed = dtype_change(measures, i, among)
             dtypes[f"{dtype}, {name}"] = changed
             lines.append(
@@ -123,6 +124,17 @@ def report_of(measures: RaceMeasures, manifest: PoolManifest) -> dict[str, Any]:
         "races": races,
         "dtypes": dtypes,
         "in_words": lines,
+    }
+
+
+def kinds_of_slices(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Which slices are of the hearts that `RaceSettings` was chosen by (even numbers), of others, and real: by kind."""
+    hearts = [None if name.startswith("real-") else int(name.split("-")[-2]) for name in names]
+    return {
+        "phantom": np.array([heart is not None for heart in hearts]),
+        "phantom, hearts to choose by": np.array([heart is not None and heart % 2 == 0 for heart in hearts]),
+        "phantom, hearts to test by": np.array([heart is not None and heart % 2 == 1 for heart in hearts]),
+        "real": np.array([heart is None for heart in hearts]),
     }
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as nnf
 
 from pool.engine.folding import folded
+from pool.engine.fused import conv_add_relu, conv_relu
 from pool.engine.settings import EngineSettings
 from pool.networks.unet import ConvBlock, UNet
 
@@ -64,8 +65,7 @@ class FoldedUNet:
     def encode(self, level: int, x: torch.Tensor) -> torch.Tensor:
         """Both convolutions of an encoder level."""
         weight, bias, second_weight, second_bias = self._encoder[level]
-        x = nnf.conv2d(x, weight, bias, padding=1).relu_()
-        return nnf.conv2d(x, second_weight, second_bias, padding=1).relu_()
+        return conv_relu(conv_relu(x, weight, bias), second_weight, second_bias)
 
     def skip(self, level: int, features: torch.Tensor) -> torch.Tensor:
         """What a level's encoder features add to the decoder's first convolution, biases included."""
@@ -85,8 +85,14 @@ class FoldedUNet:
     def decode(self, level: int, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """A decoder level: the coarser features, and what `skip` gave, which is overwritten."""
         x = skip.add_(nnf.conv_transpose2d(x, self._up[level], stride=2, padding=1)).relu_()
-        weight, bias = self._second[level]
-        return nnf.conv2d(x, weight, bias, padding=1).relu_()
+        return conv_relu(x, *self._second[level])
+
+    def decode_features(self, level: int, x: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """The same from the encoder's features, whose `skip` was not computed."""
+        up = nnf.conv_transpose2d(x, self._up[level], stride=2, padding=1)
+        weight, bias = self._skip[level]
+        x = conv_add_relu(features, weight, bias, up.add_(self._bias_map(level, *features.shape[2:])))
+        return conv_relu(x, *self._second[level])
 
     def finish(self, level: int, x: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
         """From the input of an encoder level to the logits.
@@ -96,12 +102,16 @@ class FoldedUNet:
             x: its input, pooled already.
             skips: `skip` of the levels above, finest first; taken over.
         """
+        features: list[torch.Tensor] = []
         for deeper in range(level, self.n_poolings + 1):
             x = self.encode(deeper, x if deeper == level else nnf.max_pool2d(x, 2))
-            if deeper < self.n_poolings:
-                skips.append(self.skip(deeper, x))
+            features.append(x)
+        features.pop()
         for shallower in reversed(range(self.n_poolings)):
-            x = self.decode(shallower, x, skips.pop())
+            if shallower >= level:
+                x = self.decode_features(shallower, x, features.pop())
+            else:
+                x = self.decode(shallower, x, skips.pop())
         return nnf.conv2d(x, *self._classify)
 
 

@@ -144,3 +144,17 @@ def test_a_race_fits_its_sweep() -> None:
         SettingsError, match="race: the last level must be less than the sweep's 25; found 25. Give levels"
     ):
         RACE.check_sweep(SweepSettings(8, 2, 4), IMAGE_PX)
+
+
+def test_a_round_ends_when_all_have_answered_in_any_order() -> None:
+    """Who catches up tells of its relatives; nothing is decided before all who were asked have answered."""
+    u_pp = {name: {9: first, 25: 1.0, 81: 1.0} for name, first in zip("abcd", (1.0, 1.01, 1.02, 1.03))}
+    race = race_of(u_pp, RaceSettings((RaceLevel(9, 0.5, 0.5), RaceLevel(25, 0.5, 0.5))))
+    for n_patches, everyone in ((9, "abcd"), (25, "ab"), (81, "ab")):
+        for i, member_id in enumerate(reversed(everyone)):
+            current = race.next_round()
+            assert current is not None
+            assert (current.n_patches, "".join(current.member_ids)) == (n_patches, everyone[: len(everyone) - i])
+            assert race.n_passes_expected >= race.n_passes + 81 - n_patches
+            race.note(member_id, moments_of(u_pp[member_id][n_patches], n_patches))
+    assert race.next_round() is None

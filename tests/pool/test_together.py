@@ -19,7 +19,7 @@ SPEC = NetworkSpec(width=8, n_poolings=2, n_frames=5)
 
 
 def noise(seed: int) -> np.ndarray:
-    return random_slice(5, 44, seed).contiguous().numpy()
+    return random_slice(5, 52, seed).contiguous().numpy()
 
 
 def as_unet(network: torch.nn.Module) -> UNet:
@@ -31,12 +31,12 @@ def test_every_member_and_slice_gets_the_maps_of_its_own_sweep() -> None:
     networks = [lively_network(SPEC, seed) for seed in range(3)]
     slices = [noise(seed) for seed in (1, 2)]
     seen: list[int] = []
-    swept = SweptTogether(networks, SWEEP, 44, slices_at_once=2)
+    swept = SweptTogether(networks, SWEEP, 52, slices_at_once=2)
     found = swept(slices, lambda: seen.append(1))
     assert len(seen) == 3
     assert (
         swept.sweep.whole.how
-        == "float32, shared work, 28 patches a batch, no fused convolutions (no GPU), eager (no GPU)"
+        == "float32, shared work, 22 patches a batch, no fused convolutions (no GPU), eager (no GPU)"
     )
     for network, of_member in zip(networks, found, strict=True):
         for frames, maps in zip(slices, of_member, strict=True):
@@ -55,8 +55,8 @@ def test_every_member_and_slice_gets_the_maps_of_its_own_sweep() -> None:
 
 def test_bfloat16_is_near() -> None:
     networks, slices = [lively_network(SPEC)], [noise(1)]
-    ((exact,),) = SweptTogether(networks, SWEEP, 44)(slices)
-    ((near,),) = SweptTogether(networks, SWEEP, 44, WholeSettings("bfloat16"))(slices)
+    ((exact,),) = SweptTogether(networks, SWEEP, 52)(slices)
+    ((near,),) = SweptTogether(networks, SWEEP, 52, WholeSettings("bfloat16"))(slices)
     assert 1e-5 < np.abs(near.uncertainty - exact.uncertainty).max() < 0.05
 
 
@@ -70,7 +70,7 @@ def test_sweeps_are_kept_ready_for_the_next_member_and_slice(monkeypatch: pytest
     """What `Member.analyse` does on a GPU gives what the members swept together give, byte for byte."""
     networks, slices = [lively_network(SPEC, seed) for seed in range(2)], [noise(seed) for seed in (1, 2)]
     ready = together.ReadySweeps()
-    expected = SweptTogether(networks, SWEEP, 44)(slices)
+    expected = SweptTogether(networks, SWEEP, 52)(slices)
     made: list[int] = []
     monkeypatch.setattr(together, "DeviceSweep", lambda *words: made.append(1) or DeviceSweep(*words))
     for i, network in enumerate(networks):
@@ -92,8 +92,8 @@ def test_sweeps_are_kept_ready_for_the_next_member_and_slice(monkeypatch: pytest
 def test_members_on_a_gpu_are_swept_there(monkeypatch: pytest.MonkeyPatch) -> None:
     network = lively_network(NetworkSpec(width=4, n_poolings=2))
     member = Member(MemberEntry("m", 0, 1, 0.5, NetworkSpec(width=4, n_poolings=2), "0" * 64), network)
-    frames = random_slice(30, 44).contiguous().numpy()
-    prepared = PreparedSlice("s", frames, WayBack((44, 44), 44, (0.0, 0.0), (1.0, 1.0)), (22, 22), (0, 1), (0, 29))
+    frames = random_slice(30, 52).contiguous().numpy()
+    prepared = PreparedSlice("s", frames, WayBack((52, 52), 52, (0.0, 0.0), (1.0, 1.0)), (26, 26), (0, 1), (0, 29))
     expected = member.analyse(prepared, SWEEP)
     monkeypatch.setattr("pool.member.is_on_gpu", lambda _: True)
     assert member.analyse(prepared, SWEEP, lambda: False) is None

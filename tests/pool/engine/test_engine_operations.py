@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pool.engine import Engine, EngineSettings
+from pool.engine import Engine, EngineSettings, fused
 from pool.engine.operations import engine_operations, plain_operations
 from pool.networks import NetworkSpec
 from pool.patches import PatchGrid
@@ -16,7 +16,10 @@ GRID = PatchGrid(48, 32, 4)
     ("spec", "grid"), [(SPEC, GRID), (NetworkSpec(width=4, n_poolings=1, n_frames=3), PatchGrid(20, 16, 1))]
 )
 @pytest.mark.parametrize("sharing", [True, False])
-def test_counts_are_those_of_torch(spec: NetworkSpec, grid: PatchGrid, sharing: bool) -> None:
+def test_counts_are_those_of_torch(
+    spec: NetworkSpec, grid: PatchGrid, sharing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_is_fused", lambda *_: False)  # torch's counter does not know the fused operations
     engine = Engine(lively_network(spec), EngineSettings(sharing=sharing))
     with FlopCounterMode(display=False) as counter:
         engine(grid.block(), random_slice(spec.n_frames, grid.image_px))
