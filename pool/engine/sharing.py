@@ -40,8 +40,8 @@ RINGS = (Rings(0, 2, 3, 6), Rings(1, 3, 4, 7))
 """Of the levels that are shared."""
 
 LEAST_PER_AXIS = 9
-"""Patches of one row below which sharing is no gain: measured on a processor with AVX-512, 3.3 instead of 2.6 ms a patch
-with 5 in a row, 2.6 either way with 9, 2.3 instead of 2.7 with 15, 1.9 instead of 2.7 with 33."""
+"""Patches of one row below which sharing is no gain: measured on a processor with AVX-512, 3.3 instead of 2.6 ms a
+patch with 5 in a row, 2.6 either way with 9, 2.3 instead of 2.7 with 15, 1.9 instead of 2.7 with 33."""
 
 
 @dataclass(frozen=True)
