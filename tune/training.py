@@ -18,7 +18,7 @@ from pool.sweep import SweepSettings, sweep
 from tune.augment import augment_patches, cut_patches
 from tune.errors import TrainingError
 from tune.losses import loss_function
-from tune.precision import autocast
+from tune.precision import autocast, resolve_precision
 from tune.reports import EpochReport, StepProgress
 from tune.samples import Samples, Split, draw_batches, n_steps_per_epoch, seeded_generator
 from tune.settings import TrainingSettings
@@ -221,11 +221,11 @@ class SeedTraining:
 
     def _validate(self) -> float:
         settings, network = self.settings, self.member.eval()
-        grid = SweepSettings(settings.patch_px, settings.validation_stride_px, settings.validation_stride_px)
+        stride_px, dtype = settings.validation_stride_px, resolve_precision(settings.precision, self.device)
+        grid = SweepSettings(settings.patch_px, stride_px, stride_px, dtype=dtype)
         scores = []
         for i in self.split.validation:
-            with autocast(settings.precision, self.device):
-                maps = sweep(network, self.samples.frames_of(i).float().cpu().numpy(), grid)
+            maps = sweep(network, self.samples.frames_of(i).float().cpu().numpy(), grid)
             assert maps is not None  # only `keep_going` makes a sweep return None
             scores.append(dice(maps.mask, self.samples.labels[i].cpu().numpy() == MYOCARDIUM))
         return float(np.mean(scores))

@@ -46,8 +46,9 @@ class Engine:
         if like is not None:
             self._unet, self._module = like._unet, like._module
         else:
-            self._unet = FoldedUNet(network, self.settings) if type(network) is UNet else None
-            self._module = network if self._unet else self._converted(network)
+            with torch.autocast(self.device.type, enabled=False):
+                self._unet = FoldedUNet(network, self.settings) if type(network) is UNet else None
+                self._module = network if self._unet else self._converted(network)
         self._batches: HalvingBatches | None = None
         self._buffer = torch.empty(0)
         self._frames: tuple[FramesTensor, FramesTensor] | None = None
@@ -71,7 +72,7 @@ class Engine:
             self._batches = HalvingBatches(planned_batch(self.device, patch_bytes, self.settings.batch_size))
         answers: list[torch.Tensor] = []
         rows = patches.rows
-        with self._precision():
+        with torch.autocast(self.device.type, enabled=False), self._precision():  # the settings decide, not the caller
             shared = None
             if patches.n_patches >= LEAST_PER_AXIS * len(rows):
                 shared = self._shared_slice(own_frames, patches.grid)

@@ -146,3 +146,12 @@ def test_settings_that_make_no_sense_are_refused(fields: dict[str, object], mess
 
 
 SMALL = NetworkSpec(width=4, n_poolings=2, n_frames=5)
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_a_caller_who_casts_automatically_gets_the_same_numbers(sharing: bool) -> None:
+    grid, settings = PatchGrid(44, 32, 2), EngineSettings(sharing=sharing)
+    network, frames = lively_network(NetworkSpec(width=4, n_poolings=2, n_frames=5)), random_slice(5, 44)
+    expected = Engine(network, settings)(grid.block(), frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(Engine(network, settings)(grid.block(), frames), expected)
