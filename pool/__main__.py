@@ -9,14 +9,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from pool import __version__
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
 from pool.bench.command import add_command as add_bench_command
 from pool.bench.race_check import add_command as add_race_check_command
+from pool.engine.calibration import calibrate
 from pool.engine.machine import device_named
-from pool.engine.settings import DTYPES
+from pool.engine.settings import DTYPES, EngineSettings
 from pool.errors import PoolError
 from pool.figures.overlay import shape_in_words
 from pool.flow_check import add_command as add_flow_check_command
@@ -32,6 +36,7 @@ from pool.results import NOT_FOR_DIAGNOSIS, check_study_output, write_results
 from pool.selection import RACE_RULE, SELECTION_RULES
 from pool.series_command import add_choice_options, add_series_command, choice_of
 from pool.sweep import SweepSettings
+from pool.together import is_on_gpu
 
 EXIT_BAD_INPUT = 2
 
@@ -79,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=int, default=SweepSettings().batch_size, help="patches in one forward pass"
     )
     command.add_argument(
+        "--calibrate", action="store_true", help="the batch size that is fastest here, measured once and remembered"
+    )
+    command.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of the convolutions; others may choose other members"
     )
     command.add_argument(
@@ -108,6 +116,8 @@ def _analyse(options: argparse.Namespace) -> None:
     )
     check_writable(options.out)
     pool = Pool.load(options.pool, settings.device)
+    if options.calibrate:
+        settings = replace(settings, sweep=calibrated(pool, settings))
     study = open_study(options.study, choice_of(options))
     check_study_output(study.dicom)
     series, inputs = flow_inputs(options, study.series)
@@ -116,6 +126,17 @@ def _analyse(options: argparse.Namespace) -> None:
     files = write_results(analysis, options.out, study.dicom, labelmap=options.labelmap)
     print(summary(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
+
+
+def calibrated(pool: Pool, settings: AnalysisSettings) -> SweepSettings:
+    """The sweep with the batch size that is fastest here; on a GPU as it is, where free memory decides."""
+    member = pool.members[0]
+    torch.set_num_threads(settings.n_threads)
+    if is_on_gpu(member.network):
+        return settings.sweep
+    how = EngineSettings(settings.sweep.dtype, settings.sweep.batch_size)
+    found = calibrate(member.network, member.entry.network, how, layouts=(True,)).settings
+    return replace(settings.sweep, batch_size=found.batch_size or settings.sweep.batch_size)
 
 
 def summary(analysis: StudyAnalysis) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ BATCH_SIZES = (8, 16, 33)
 """Candidates; 33 is a row of patches."""
 BUDGET_S = 8.0
 """No further candidate is begun after so long [s]."""
+LAYOUTS = (True, False)
+"""Channels last or not, candidates in this order."""
+GENERATION = 2
+"""Of the engine: what was measured with an earlier one is measured anew."""
 N_RUNS = 3
 """Of each candidate; the fastest counts, because other processes only ever make one slower."""
 
@@ -47,7 +52,11 @@ def default_cache() -> Path:
 
 
 def calibrate(
-    network: nn.Module, spec: NetworkSpec, settings: EngineSettings, cache_dir: Path | None = None
+    network: nn.Module,
+    spec: NetworkSpec,
+    settings: EngineSettings,
+    cache_dir: Path | None = None,
+    layouts: Sequence[bool] = LAYOUTS,
 ) -> Calibration:
     """The settings with the fastest batch size and layout, from the cache or measured in some seconds.
 
@@ -55,17 +64,18 @@ def calibrate(
         network: any member of the kind, in evaluation mode, on its device.
         spec: of the network.
         settings: data type and sharing to calibrate for; a given `batch_size` is one candidate more.
+        layouts: candidates, see `LAYOUTS`; for the second, only the batch size that was best with the first is tried.
         cache_dir: where results are remembered. A file that cannot be read or written costs a measurement, no error.
     """
-    path = (cache_dir or default_cache()) / f"engine-{_key(network, spec, settings)}.json"
+    path = (cache_dir or default_cache()) / f"engine-{_key(network, spec, settings, layouts)}.json"
     if (remembered := _read(path, settings)) is not None:
         return Calibration(remembered, {})
     sizes = sorted({*BATCH_SIZES, settings.batch_size or BATCH_SIZES[0]})
     measured: dict[str, float] = {}
     best, best_s = settings, float("inf")
     started = time.perf_counter()
-    for channels_last in (True, False):
-        for size in sizes if channels_last else [best.batch_size]:
+    for channels_last in layouts:
+        for size in sizes if channels_last == layouts[0] else [best.batch_size]:
             candidate = replace(settings, batch_size=size, channels_last=channels_last)
             if best_s < float("inf") and time.perf_counter() - started > BUDGET_S:
                 break
@@ -89,9 +99,10 @@ def _fastest_s(network: nn.Module, spec: NetworkSpec, settings: EngineSettings) 
     return min(taken[1:])
 
 
-def _key(network: nn.Module, spec: NetworkSpec, settings: EngineSettings) -> str:
+def _key(network: nn.Module, spec: NetworkSpec, settings: EngineSettings, layouts: Sequence[bool]) -> str:
     device = next(network.parameters()).device
-    facts = [Machine.here(device).to_dict(), spec.to_dict(), settings.dtype, settings.sharing, BATCH_SIZES]
+    candidates = [settings.dtype, settings.sharing, BATCH_SIZES, list(layouts)]
+    facts = [GENERATION, Machine.here(device).to_dict(), spec.to_dict(), *candidates]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -172,9 +172,8 @@ class WholeSweep:
         patch_px, step_px = self.grid.patch_px, self.grid.stride_px
         top_px = first_row * step_px
         rows = self._frames[:, top_px : top_px + (n_rows - 1) * step_px + patch_px].unfold(1, patch_px, step_px)
-        patches = rows.unfold(2, patch_px, step_px).permute(
-            0, 1, 2, 4, 5, 3
-        )  # slice, row, col of patches; row col time
+        every = rows.unfold(2, patch_px, step_px)  # slice, row and column of patches, time, row, col
+        patches = every.permute(0, 1, 2, 4, 5, 3)
         return patches.reshape(-1, *patches.shape[3:]).permute(0, 3, 1, 2)
 
     def _add(self, probability: torch.Tensor, first_row: int) -> None:

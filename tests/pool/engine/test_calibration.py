@@ -5,10 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from pool.__main__ import calibrated
+from pool.analysis import AnalysisSettings
 from pool.engine import EngineSettings, calibration
 from pool.engine.calibration import BATCH_SIZES, calibrate, default_cache
+from pool.member import Pool
 from pool.networks import NetworkSpec
+from pool.sweep import SweepSettings
 from tests.pool.engine.networks import lively_network
+from tests.samples import tiny_pool
 
 SPEC = NetworkSpec(width=4, n_poolings=2, n_frames=5)
 NETWORK = lively_network(SPEC)
@@ -86,3 +91,23 @@ def test_the_cache_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch
     assert default_cache() == Path("/var/cache/someone/perfusion-pool")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     assert default_cache() == Path.home() / ".cache" / "perfusion-pool"
+
+
+def test_a_layout_that_is_not_wanted_is_no_candidate(tmp_path: Path, measured: list[EngineSettings]) -> None:
+    assert calibrate(NETWORK, SPEC, EngineSettings(), tmp_path, layouts=(True,)).settings.batch_size == 16
+    assert all(item.channels_last for item in measured)
+    calibrate(NETWORK, SPEC, EngineSettings(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # remembered by what the candidates were
+
+
+def test_an_analysis_can_be_calibrated(
+    tmp_path: Path, measured: list[EngineSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tiny_pool(tmp_path / "pool", 1)
+    settings = AnalysisSettings(sweep=SweepSettings(dtype="bfloat16"), n_threads=torch.get_num_threads())
+    pool = Pool.load(tmp_path / "pool")
+    assert calibrated(pool, settings) == SweepSettings(batch_size=16, dtype="bfloat16")
+    assert {item.dtype for item in measured} == {"bfloat16"}
+    monkeypatch.setattr("pool.__main__.is_on_gpu", lambda _: True)
+    assert calibrated(pool, settings) == settings.sweep
