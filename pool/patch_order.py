@@ -25,8 +25,6 @@ from pool.shapes import FramesTensor, PatchBatch
 PLASTIC_NUMBER = 1.32471795724474602596
 """Its powers make the two-dimensional sequence with the most even beginnings known: Roberts, "The unreasonable
 effectiveness of quasirandom sequences" (2018), R2."""
-START = (0.8125, 0.5625)
-"""Where the sequence begins. Together with the mask's patches some beginnings see more different moves than others."""
 MOST_DRAWS = 16
 """Points of the sequence tried, over the number of patches; what none of them hits comes last, row by row."""
 
@@ -147,9 +145,7 @@ def patch_order(grid: PatchGrid, mask_stride_px: int) -> tuple[Place, ...]:
     mask_offsets, n = PatchGrid(grid.image_px, grid.patch_px, mask_stride_px).offsets_px, grid.n_per_axis
     order = dict.fromkeys((row, col) for row in mask_offsets for col in mask_offsets)
     k = np.arange(1, MOST_DRAWS * grid.n_patches + 1)
-    rows, cols = (
-        np.floor(((start + k * PLASTIC_NUMBER**-power) % 1.0) * n).astype(int) for power, start in enumerate(START, 1)
-    )
+    rows, cols = (np.floor(((0.5 + k * PLASTIC_NUMBER**-power) % 1.0) * n).astype(int) for power in (1, 2))
     order |= dict.fromkeys(zip((rows * grid.stride_px).tolist(), (cols * grid.stride_px).tolist()))
     order |= dict.fromkeys((row, col) for row in grid.offsets_px for col in grid.offsets_px)
     return tuple(order)

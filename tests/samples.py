@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pool.manifest import MemberEntry, PoolManifest, save_manifest, save_weights
 from pool.networks import NetworkSpec, build_network
 from pool.series import PerfusionSeries, names_of_slices
 
+SHIPPED_POOL = Path(__file__).parents[1] / "pool" / "pretrained"
 TINY = NetworkSpec(width=4, n_poolings=2)
 
 
@@ -61,5 +63,16 @@ def tiny_pool(folder: Path, n_members: int = 3, spec: NetworkSpec = TINY) -> Poo
         sha256 = save_weights(folder, member_id, network.state_dict())
         entries.append(MemberEntry(member_id, i, 1, round(0.5 + 0.1 * i, 3), spec, sha256))
     manifest = PoolManifest("tiny", tuple(entries), {"data": "none"})
+    save_manifest(folder, manifest)
+    return manifest
+
+
+def few_shipped_members(folder: Path, n_members: int = 2) -> PoolManifest:
+    """A pool of the first members of the one that ships, for tests whose outlines must be those of hearts."""
+    shipped = PoolManifest.load(SHIPPED_POOL)
+    manifest = PoolManifest("few", shipped.members[:n_members], {"data": "the shipped pool's"})
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in manifest.members:
+        shutil.copy(SHIPPED_POOL / entry.weights_name, folder)
     save_manifest(folder, manifest)
     return manifest

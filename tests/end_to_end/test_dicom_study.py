@@ -24,7 +24,7 @@ from serve.batch.worker import StudyWorker
 from serve.client import ServiceClient
 from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
-from tests.samples import tiny_pool
+from tests.samples import few_shipped_members
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, phantom: PhantomStudy) -> P
     folder = tmp_path_factory.mktemp("whole")
     write_dicom_study(phantom, folder / "study")
     shutil.make_archive(str(folder / "study"), "zip", folder / "study")
-    tiny_pool(folder / "pool", 2)
+    few_shipped_members(folder / "pool")
     words = ["analyse", "study", "--pool", "pool", "--out", "out", "--threads", "1"]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

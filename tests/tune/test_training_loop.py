@@ -95,4 +95,14 @@ def test_learning_rates_of_both_schedules(changed: Change) -> None:
 def test_precision_given_is_precision_used() -> None:
     assert resolve_precision("float32", "cuda") == "float32"
     assert resolve_precision("auto", "cuda") == "bfloat16"
-    assert resolve_precision("auto", "cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({}, "float32"), ({"avx512_bf16": True}, "float32"), ({"avx512_bf16": True, "amx_bf16": True}, "bfloat16")],
+)
+def test_processors_compute_in_bfloat16_where_they_have_matrix_units(
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    assert resolve_precision("auto", "cpu") == expected
