@@ -156,11 +156,13 @@ def test_memory_that_was_given_back_still_counts_as_the_peak() -> None:
     block = np.ones(60_000_000, np.uint8)  # larger than what the allocator keeps for later
     del block
     peak = analysed_study._memory_bytes("VmHWM")
-    assert before is not None and peak is not None
+    assert before is not None
+    assert peak is not None
     assert 55e6 < peak - before < 100e6
     analysed_study._forget_peak()
     forgotten = analysed_study._memory_bytes("VmHWM")
-    assert forgotten is not None and forgotten < peak - 50e6
+    assert forgotten is not None
+    assert forgotten < peak - 50e6
 
 
 @pytest.mark.usefixtures("coarse")
