@@ -46,14 +46,17 @@ def locate_heart(series: PerfusionSeries) -> list[tuple[float, float]]:
         HeartNotFoundError: a slice in which nothing enhances like a heart; names the slice and what was found.
     """
     assert series.pixel_spacing_mm is not None  # prepared slices are never located again
-    spacing = np.array(series.pixel_spacing_mm)
-    late_maps = [_late_enhancement(series.frames[i], spacing, series.slice_names[i]) for i in range(series.n_slices)]
+    n_joined = np.maximum(1, np.floor(SMOOTHING_MM / np.array(series.pixel_spacing_mm))).astype(int)
+    spacing = n_joined * np.array(series.pixel_spacing_mm)
+    images = [_joined(series.frames[i], n_joined) for i in range(series.n_slices)]
+    late_maps = [_late_enhancement(images[i], spacing, series.slice_names[i]) for i in range(series.n_slices)]
     pooled = ndimage.gaussian_filter(np.sum(late_maps, axis=0), PRIOR_SIGMA_MM / 4 / spacing)
     study_centre = np.array(np.unravel_index(int(pooled.argmax()), pooled.shape), dtype=float)
     centres = np.array([_largest_region(late, spacing, study_centre) for late in late_maps])
     median = np.median(centres, axis=0)
     too_far = np.hypot(*((centres - median) * spacing).T) > MOST_DEVIATION_MM
     centres[too_far] = median
+    centres = (centres + 0.5) * n_joined - 0.5
     return [(float(row), float(col)) for row, col in centres]
 
 
@@ -90,6 +93,20 @@ def _late_enhancement(frames: SliceFrames, spacing: np.ndarray, name: str) -> Ma
     candidate = peak > 0.5 * strong
     late = candidate & (arrival >= _split(arrival[candidate].astype(float)))
     return np.where(late, np.minimum(peak, strong), 0.0).astype(np.float32)
+
+
+def _joined(frames: np.ndarray, n_joined: np.ndarray) -> np.ndarray:
+    """Means of blocks of pixels, no larger than what is smoothed away anyhow: fine images cost no more than coarse."""
+    (n_rows, n_cols), n_frames = n_joined.tolist(), len(frames)
+    rows, cols = frames.shape[1] // n_rows, frames.shape[2] // n_cols
+    if (n_rows == 1 and n_cols == 1) or rows == 0 or cols == 0:
+        return frames
+    total = np.zeros((n_frames, rows, cols), dtype=np.float32)
+    for row in range(n_rows):
+        for col in range(n_cols):
+            total += frames[:, row : rows * n_rows : n_rows, col : cols * n_cols : n_cols]
+    total /= n_rows * n_cols
+    return total
 
 
 def _median(values: np.ndarray) -> np.floating:

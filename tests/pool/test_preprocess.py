@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pool.errors import HeartNotFoundError, InconsistentStudyError, SettingsError
+from pool.localise import locate_heart
 from pool.preprocess import PreprocessSettings, WayBack, prepare
 from pool.resample import cubic_taps, linear_taps, resample
 from pool.series import PerfusionSeries
@@ -27,6 +28,17 @@ def test_the_heart_has_the_same_size_whatever_the_scan(spacing_mm: float) -> Non
     bright = prepared.frames[int(prepared.frames[:, 60:68, 60:68].mean(axis=(1, 2)).argmax())] > 0.5
     area_mm2 = bright[34:94, 34:94].sum() * 0.95**2
     assert area_mm2 == pytest.approx(np.pi * 22**2, rel=0.08)  # the LV disc of 22 mm radius
+
+
+@pytest.mark.parametrize(("n_rows", "n_cols"), [(2, 1), (1, 2), (3, 2)])
+def test_the_heart_of_a_finer_image_is_in_the_same_place(n_rows: int, n_cols: int) -> None:
+    series = bolus_series()
+    fine = series.frames.repeat(n_rows, axis=2).repeat(n_cols, axis=3)[..., 1:, :]  # a row that fills no block
+    spacing_mm = (1.9 / n_rows, 1.9 / n_cols)
+    (centre,) = locate_heart(PerfusionSeries(fine, series.times_s, spacing_mm, series.slice_names))
+    found = ((centre[0] + 1.5) / n_rows - 0.5, (centre[1] + 0.5) / n_cols - 0.5)
+    assert found == pytest.approx(locate_heart(series)[0], abs=0.5)
+    assert found == pytest.approx((50, 42), abs=1.5)
 
 
 def test_two_slices_of_one_study_overrule_a_third() -> None:
