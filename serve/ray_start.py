@@ -16,6 +16,9 @@ def connect() -> None:
 
     Ray's ports run code for whoever reaches them. They listen on loopback, without a dashboard and its job server, and
     want a token, because a machine may have other users: RAY_AUTH_MODE is `token` unless it is set.
+
+    Raises:
+        ServiceUnreachableError: Ray does not start here.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,7 +33,17 @@ def connect() -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
         return
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1")
+    try:
+        ray.init(
+            include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1"
+        )
+    except Exception as error:  # Ray says that its half minute is over by a bare Exception
+        raise ServiceUnreachableError(
+            "Ray",
+            "must start on this machine",
+            " ".join(str(error).split())[:200] or type(error).__name__,
+            "A busy machine may be too slow for it: try again. Its logs lie in /tmp/ray/session_latest/logs.",
+        ) from error
 
 
 def connect_to_running() -> None:

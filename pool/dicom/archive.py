@@ -163,12 +163,13 @@ def numbered_name(number: int, base_name: str) -> Path:
 
 
 def _checked_base_name(archive: Path, info: zipfile.ZipInfo) -> str:
+    """The last part of a member's name; refusals do not repeat it, because exports name files after patients."""
     name = info.filename.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or (parts and parts[0].endswith(":")):
-        raise _refusal(archive, "may hold relative names only, without '..'", f"{parts[-1]!r} outside the archive")
+        raise _refusal(archive, "may hold relative names only, without '..'", "a name outside the archive")
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise _refusal(archive, "may not hold links", repr(parts[-1]))
+        raise _refusal(archive, "may not hold links", "a link")
     return parts[-1] if parts else "file"
 
 

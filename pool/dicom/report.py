@@ -181,6 +181,7 @@ def _slice_group(
                 f"selection rule: {found.rule}",
                 f"pool SHA-256: {origin.pool_sha256}",
                 f"use: {RESEARCH_ONLY}",
+                *([f"incomplete: {origin.few_answers}"] if origin.few_answers else []),
             ],
         ),
         measurements=[

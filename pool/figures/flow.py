@@ -65,9 +65,13 @@ def draw_bullseye(values: Mapping[int, float | None], top: float, ax: Axes, digi
 
 
 def draw_flow_map(item: SliceFlow, top: float, ax: Axes) -> Axes:
-    """Flow of every pixel of a slice about its myocardium; failed pixels are grey."""
+    """Flow of every pixel of a slice about its myocardium; failed pixels are grey, a slice without any stays black."""
     rows, cols = np.nonzero(item.segment > 0)
     ax.set_facecolor("black")
+    if len(rows) == 0:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        return ax
     grey = np.where(item.failed, 0.5, np.nan)
     ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
     ax.imshow(item.mbf, cmap=COLOURS, vmin=0, vmax=top)
@@ -108,6 +112,8 @@ def draw_fits(curves: FlowCurves, flow: StudyFlow, numbers: tuple[int, ...], ax:
 
 def flow_figure(flow: StudyFlow) -> Figure:
     """Bullseye and maps of a study."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     top = top_of_scale(flow)
@@ -121,7 +127,8 @@ def flow_figure(flow: StudyFlow) -> Figure:
     axes[0].set_title(f"MBF (mL/min/g){', ' + flow.state if flow.state else ''}", fontsize=10)
     for shown, ax in zip(flow.slices, axes[1:]):
         draw_flow_map(shown, top, ax).set_title(f"{shown.name}, segments by {shown.orientation_from}", fontsize=9)
-    figure.colorbar(axes[-1].images[-1], ax=axes[-1], shrink=0.8, label="mL/min/g")
+    scale = ScalarMappable(Normalize(0, top), COLOURS)
+    figure.colorbar(scale, ax=axes[-1], shrink=0.8, label="mL/min/g")
     aif = flow.aif
     figure.supxlabel(
         f"input: {aif.source}, peak {aif.peak_mm:.1f} mmol/L, saturation {aif.saturation:.0%}. Research use only, not "

@@ -68,3 +68,14 @@ def test_where_no_ray_runs_it_is_said_in_words(started: list[dict[str, Any]], mo
     monkeypatch.setattr("ray.init", refuse)
     with pytest.raises(ServiceUnreachableError, match="service: must be running on this machine"):
         connect_to_running()
+
+
+def test_a_ray_that_does_not_start_is_said_in_words(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because")  # noqa: TRY002, as Ray does
+
+    monkeypatch.setattr("ray.init", time_out)
+    with pytest.raises(ServiceUnreachableError, match="Ray: must start on this machine; found The current node timed"):
+        connect()

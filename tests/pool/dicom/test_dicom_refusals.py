@@ -322,10 +322,10 @@ def test_folder_and_zip_give_the_same_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
-        ("/etc/passwd", {}, "may hold relative names only, without '..'; found 'passwd' outside the archive"),
-        ("a/../../b", {}, "may hold relative names only, without '..'; found 'b' outside the archive"),
-        ("C:\\x\\y", {}, "may hold relative names only, without '..'; found 'y' outside the archive"),
-        ("link", {"external_attr": 0o120777 << 16}, "may not hold links; found 'link'"),
+        ("/etc/passwd", {}, "may hold relative names only, without '..'; found a name outside the archive"),
+        ("a/../../b", {}, "may hold relative names only, without '..'; found a name outside the archive"),
+        ("C:\\x\\y", {}, "may hold relative names only, without '..'; found a name outside the archive"),
+        ("link", {"external_attr": 0o120777 << 16}, "may not hold links; found a link"),
     ],
 )
 def test_archives_that_reach_out(tmp_path: Path, name: str, changes: dict[str, Any], words: str) -> None:

@@ -98,6 +98,15 @@ def test_the_report_says_area_uncertainty_member_pool_and_state(tmp_path: Path, 
     assert "use: research use only, not for diagnosis" in texts
     (state,) = [node for path, node in nodes(first) if path[-1] == "Patient State"]
     assert state.ConceptCodeSequence[0].CodeValue == "109091"
+    assert not any(text.startswith("incomplete") for text in texts)
+
+
+def test_a_report_of_fewer_members_says_so(tmp_path: Path, study: DicomStudy) -> None:
+    few = "48 of 50 members answered about slice base"
+    origin = replace(ORIGIN, few_answers=few)
+    write_report(tmp_path / "sr.dcm", study, FOUND, drawn(tmp_path / "seg.dcm", study), origin=origin)
+    for group in groups(pydicom.dcmread(tmp_path / "sr.dcm")):
+        assert f"incomplete: {few}" in [node.TextValue for _, node in nodes(group) if node.ValueType == "TEXT"]
 
 
 def test_every_reference_of_the_report_resolves(tmp_path: Path, study: DicomStudy) -> None:
