@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from tune.augment import augment_patches, change_intensities, cut_patches
 from tune.augment_settings import AugmentSettings
@@ -108,6 +109,27 @@ def test_flat_field_removes_shading_but_not_the_passage() -> None:
     inner = corrected[0, :, 20:-20, 20:-20]
     assert float(inner[5].std() / inner[5].mean()) < 0.01
     torch.testing.assert_close(inner.mean((1, 2)) / inner[-1].mean(), passage[0, :, 0, 0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_noise_is_white_of_the_wanted_strength_and_another_in_every_patch(n: int) -> None:
+    settings = dataclasses.replace(STILL, noise_sd=(0.02, 0.02))
+    noise = change_intensities(torch.full((n, 8, 64, 64), 0.5), settings, generator()) - 0.5
+    assert noise.std(dim=(1, 2, 3)).numpy() == pytest.approx(0.02, rel=0.03)
+    assert noise.mean(dim=(1, 2, 3)).abs().max() < 0.02 * 4 / (8 * 64 * 64) ** 0.5
+    for axis in (1, 2, 3):
+        neighbours = (noise * noise.roll(1, axis)).mean(dim=(1, 2, 3))
+        assert neighbours.abs().max() < 0.03 * 0.02**2
+    between = torch.corrcoef(noise.flatten(1)) - torch.eye(n)
+    assert between.abs().max() < 0.1
+
+
+def test_the_flat_field_is_a_gaussian_filter_of_the_temporal_mean() -> None:
+    settings = dataclasses.replace(STILL, flat_field_p=1.0, flat_field_sigma_px=(2.0, 2.0))
+    patches = 0.5 + torch.rand(3, 6, 64, 64, generator=generator())
+    shading = ndimage.gaussian_filter(patches.mean(dim=1).numpy(), (0, 2, 2), mode="mirror", radius=6)
+    expected = patches.numpy() * (shading.mean(axis=(1, 2), keepdims=True) / shading)[:, None]
+    assert change_intensities(patches, settings, generator()).numpy() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_same_generator_gives_the_same_patches_and_the_global_state_never_moves() -> None:
