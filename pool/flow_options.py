@@ -100,7 +100,7 @@ def read_sequence(path: Path) -> SequenceValues:
 
 
 def flow_in_words(flow: StudyFlow | NoFlow) -> list[str]:
-    """A line on the input function, and one a slice with its segments' flow [mL/min/g]."""
+    """A line on the input function, one a slice with its segments' flow [mL/min/g], and what was assumed."""
     if isinstance(flow, NoFlow):
         return [f"no blood flow: {flow.reason}"]
     aif = flow.aif
@@ -114,4 +114,4 @@ def flow_in_words(flow: StudyFlow | NoFlow) -> list[str]:
             if s.slice_name == item.name
         ]
         lines.append(f"{item.name:10s} {'  '.join(values)}")
-    return lines
+    return lines + [f"blood flow: {remark}" for remark in flow.remarks]

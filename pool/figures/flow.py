@@ -131,8 +131,9 @@ def flow_figure(flow: StudyFlow) -> Figure:
     figure.colorbar(scale, ax=axes[-1], shrink=0.8, label="mL/min/g")
     aif = flow.aif
     figure.supxlabel(
-        f"input: {aif.source}, peak {aif.peak_mm:.1f} mmol/L, saturation {aif.saturation:.0%}. Research use only, not "
-        "for diagnosis.",
+        f"input: {aif.source}, peak {aif.peak_mm:.1f} mmol/L, saturation {aif.saturation:.0%}."
+        f"{' A single bolus: compare segments, values are no measurement.' if aif.doubtful else ''} Research use only, "
+        "not for diagnosis.",
         fontsize=8,
     )
     return figure

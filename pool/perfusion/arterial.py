@@ -14,14 +14,16 @@ from pool.perfusion.dual_bolus import match_boluses
 from pool.perfusion.fermi_model import InputFunction
 from pool.perfusion.proton_density import ProtonDensity
 from pool.perfusion.regions import SliceRegions
-from pool.perfusion.results import AifRecord
+from pool.perfusion.results import AIF_SERIES, ASSUMED, LV_BLOOD, PREBOLUS, PROTON_DENSITY, AifRecord
 from pool.perfusion.sequence import SequenceValues
 from pool.perfusion.settings import FlowSettings
 from pool.perfusion.signal import SignalTable
 from pool.series import PerfusionSeries
 
-AIF_SERIES, PREBOLUS, LV_BLOOD = "aif-series", "dual-bolus", "lv-blood"
-"""Where an input function can come from."""
+SINGLE_BOLUS = (
+    "flow from a single bolus with an assumed saturation compares segments but is no measurement: 0.9 to 3 times the "
+    "truth on phantoms; a prebolus, an AIF series or proton-density frames make it one"
+)
 LEAD_S, TAIL_S = 3.0, 2.0
 """Of the fine grid before the first and after the last frame [s]."""
 
@@ -98,9 +100,9 @@ def find_input(
         )
     main = blood_curve(series.frames[index], series.times_s[index], regions.left_pool, spacing)
     blood, agent = settings.blood(sequence.field_t), settings.relaxivities(sequence.field_t)
-    unsaturated, remarks = settings.unsaturated, []
+    unsaturated, remarks, known_from = settings.unsaturated, [], ASSUMED
     if proton_density is not None:
-        unsaturated = proton_density.unsaturated(index, main, blood, agent, sequence)
+        unsaturated, known_from = proton_density.unsaturated(index, main, blood, agent, sequence), PROTON_DENSITY
     elif other is None or other.kind != PREBOLUS:
         remarks.append(f"{unsaturated:.0%} of the magnetisation was taken to survive the saturation pulse")
     kind, clipped, ratio, n_px, name = LV_BLOOD, False, None, main.n_px, regions.name
@@ -110,10 +112,13 @@ def find_input(
         samples, held = table.concentration(main.relative)
         clipped = refuse_clipped(held, settings, "Give a prebolus (--prebolus) or an AIF series (--aif).")
         reached = float(table.saturation(main.relative.max()))
+        if known_from == ASSUMED:
+            remarks.append(SINGLE_BOLUS)
     elif other.kind == PREBOLUS:
         early, remark = _other_curve(series, index, main, regions, other.series, keep_pixels=True)
         matched = match_boluses(early, main, settings.dose_ratio, blood, agent, sequence)
         samples, unsaturated, kind, ratio = matched.concentration_mm, matched.unsaturated, PREBOLUS, settings.dose_ratio
+        known_from = PREBOLUS
         table = SignalTable.of(blood, agent, sequence, unsaturated)
         reached = float(table.saturation(early.relative.max()))
         remarks += remark
@@ -141,6 +146,7 @@ def find_input(
         arrival_s=round(float(arrival), 3),
         dose_ratio=ratio,
         unsaturated=round(float(unsaturated), 4),
+        unsaturated_from=known_from,
     )
     last_s = float(series.times_s.max())
     function = on_fine_grid(times, samples, min(float(times[0]), 0.0), last_s, settings.grid_step_s)

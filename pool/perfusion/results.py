@@ -9,6 +9,11 @@ import numpy as np
 
 from pool.shapes import Map
 
+AIF_SERIES, PREBOLUS, LV_BLOOD = "aif-series", "dual-bolus", "lv-blood"
+"""Where an input function can come from."""
+ASSUMED, PROTON_DENSITY = "assumed", "proton-density"
+"""Where the share that survives saturation comes from, beside `PREBOLUS`."""
+
 
 @dataclass(frozen=True)
 class AifRecord:
@@ -35,7 +40,14 @@ class AifRecord:
     dose_ratio: float | None = None
     """Dose of the main bolus over that of the prebolus; None for a single bolus."""
     unsaturated: float = 0.0
-    """Share of the magnetisation that survives the saturation pulse, assumed or found from the two boluses."""
+    """Share of the magnetisation that survives the saturation pulse."""
+    unsaturated_from: str = ASSUMED
+    """`assumed`, `proton-density` frames or `dual-bolus`."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether flow from it tells segments apart but is no measurement: a single bolus, its saturation assumed."""
+        return self.source == LV_BLOOD and self.unsaturated_from == ASSUMED
 
 
 @dataclass(frozen=True)

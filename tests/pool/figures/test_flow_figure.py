@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,4 +28,7 @@ def test_a_slice_without_myocardium_is_drawn_black(n_px: int) -> None:
     axes = flow_figure(flow).axes
     assert [len(ax.images) for ax in axes[:2]] == [0, 2 if n_px else 0]
     assert axes[2].get_ylim() == (0.0, top_of_scale(flow)) == (0.0, 5.0)
+    assert "compare segments" in flow_figure(flow).get_supxlabel()
+    given = replace(flow, aif=replace(AIF, unsaturated_from="proton-density"))
+    assert "compare segments" not in flow_figure(given).get_supxlabel()
     assert flow_png(flow).startswith(b"\x89PNG")

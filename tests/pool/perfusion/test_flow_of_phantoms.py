@@ -10,7 +10,7 @@ import pytest
 from pool.errors import InconsistentStudyError, SettingsError, StudyError
 from pool.evaluation.agreement import agreement
 from pool.flow_check import against_truth, measure_phantom, sequence_of, true_outlines
-from pool.perfusion.arterial import AIF_SERIES, PREBOLUS, AifSeries, refuse_clipped
+from pool.perfusion.arterial import AIF_SERIES, PREBOLUS, SINGLE_BOLUS, AifSeries, refuse_clipped
 from pool.perfusion.measure import measure_flow
 from pool.perfusion.reserve import perfusion_reserve
 from pool.perfusion.results import StudyFlow
@@ -57,6 +57,8 @@ def test_the_two_boluses_tell_how_saturated_the_input_was(flows: list[StudyFlow]
         assert 0 < flow.aif.unsaturated < 0.11
         assert flow.aif.dose_ratio == 10
         assert not flow.aif.clipped
+        assert (flow.aif.unsaturated_from, flow.aif.doubtful) == (PREBOLUS, False)
+        assert SINGLE_BOLUS not in flow.remarks
 
 
 def test_maps_lie_on_the_native_grid_and_their_mean_is_that_of_the_segments(
@@ -125,6 +127,8 @@ def test_a_single_bolus_is_read_from_the_lv_and_says_what_it_assumed(studies: li
     flow = single(studies[1], settings=FlowSettings(allow_clipped=True))  # a full dose saturates
     assert flow.aif.source == "lv-blood"
     assert "taken to survive" in flow.remarks[0]
+    assert SINGLE_BOLUS in flow.remarks
+    assert (flow.aif.unsaturated_from, flow.aif.doubtful) == ("assumed", True)
 
 
 def test_a_series_of_its_own_gives_the_input(studies: list[PhantomStudy]) -> None:
