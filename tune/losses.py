@@ -17,8 +17,8 @@ from pool.errors import SettingsError
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-LOSSES = ("cross-entropy", "dice", "cross-entropy+dice", "tversky")
-"""Names of the losses; the first is the paper's."""
+LOSSES = ("cross-entropy", "binary-cross-entropy", "dice", "cross-entropy+dice", "tversky")
+"""Names of the losses; the first is the first paper's, Dice that of the second."""
 SMOOTHING_PX = 1.0
 """Added above and below the ratio [pixels]: a class that is absent and not predicted costs 0 instead of 0 / 0."""
 
@@ -31,6 +31,28 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         labels: int64 `patch row col`.
     """
     return functional.cross_entropy(logits.float(), labels)
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over all pixels of -(y log p + (1 - y) log(1 - p)), each foreground class against all others, then averaged.
+
+    With one foreground class it is `cross_entropy`; with more, a pixel's mistakes among the classes that it does not
+    belong to cost as well. Source: Do et al. 2020, "Tversky Loss Function for Model Adaptability", L_BCE.
+
+    Args:
+        logits: as in `cross_entropy`, at least two classes.
+        labels: as in `cross_entropy`.
+    """
+    logits = logits.float()
+    truth = torch.zeros_like(logits).scatter_(1, labels[:, None], 1.0)
+    one_against_rest = torch.stack([_logit_of_class(logits, c) for c in range(1, logits.shape[1])], dim=1)
+    return functional.binary_cross_entropy_with_logits(one_against_rest, truth[:, 1:])
+
+
+def _logit_of_class(logits: torch.Tensor, index: int) -> torch.Tensor:
+    """log(p / (1 - p)) of a class's softmax probability: exact where p itself would round to 0 or 1."""
+    others = torch.cat([logits[:, :index], logits[:, index + 1 :]], dim=1)
+    return logits[:, index] - others.logsumexp(dim=1)
 
 
 def tversky(logits: torch.Tensor, labels: torch.Tensor, beta: float) -> torch.Tensor:
@@ -79,6 +101,7 @@ def loss_function(name: str, tversky_beta: float) -> LossFunction:
     """
     functions: tuple[LossFunction, ...] = (
         cross_entropy,
+        binary_cross_entropy,
         dice,
         cross_entropy_and_dice,
         partial(tversky, beta=tversky_beta),

@@ -62,7 +62,7 @@ def test_draws_differ_stay_in_their_ranges_and_are_the_same_again() -> None:
         (
             {},
             {"losses": ("dice", "focal")},
-            "loss must be one of cross-entropy, dice, cross-entropy+dice, tversky; fou",
+            "loss must be one of cross-entropy, binary-cross-entropy, dice, cross-entropy+dice, tversky; fou",
         ),
         ({}, {"losses": ("dice", "dice")}, "losses must be different values, one at least; found ['dice', 'dice']."),
         ({}, {"learning_rates": ()}, "learning_rates must be different values, one at least; found []."),
