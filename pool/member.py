@@ -13,7 +13,7 @@ from pool.engine import Engine, EngineSettings
 from pool.errors import PoolFolderError, SettingsError
 from pool.manifest import MemberEntry, PoolManifest, load_weights
 from pool.moments import Moments
-from pool.networks import build_network
+from pool.networks import PATCH_KIND, build_network
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings, frames_on, maps_of, refine
 from pool.together import READY, is_on_gpu
@@ -61,7 +61,7 @@ class Member:
         """Segment one slice; None only where `keep_going` said stop. See `pool.sweep`.
 
         Raises:
-            SettingsError: a slice with another number of frames than the network takes.
+            SettingsError: a slice with another number of frames than the network takes, or a network of trials.
         """
         self._check_frames(prepared)
         if is_on_gpu(self.network):
@@ -83,7 +83,7 @@ class Member:
         """Sweep those of the first patches that `start` lacks; None if stopped by `keep_going`. See `pool.sweep`.
 
         Raises:
-            SettingsError: a slice with another number of frames than the network takes.
+            SettingsError: a slice with another number of frames than the network takes, or a network of trials.
         """
         self._check_frames(prepared)
         frames = frames_on(self._device, prepared.frames)
@@ -101,6 +101,10 @@ class Member:
         return engine
 
     def _check_frames(self, prepared: PreparedSlice) -> None:
+        kind = self.entry.network.kind
+        if kind != PATCH_KIND:
+            remedy = "Use pool.trials, or leave it out."
+            raise SettingsError(f"member {self.entry.id}", "only networks of patches sweep slices", f"a {kind}", remedy)
         n_frames = prepared.frames.shape[0]
         if n_frames != self.entry.network.n_frames:
             raise SettingsError(

@@ -19,6 +19,7 @@ CHECKED = (
     "sweep",
     "moments",
     "patches",
+    "networks.mcd_unet",
     "networks.unet",
     "preprocess",
     "resample",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pool.errors import SettingsError
-from pool.networks import NetworkSpec
+from pool.networks import PATCH_KIND, NetworkSpec
 from pool.patches import PatchGrid
 from tune.augment_settings import AugmentSettings
 from tune.losses import LOSSES
@@ -115,6 +115,9 @@ class TrainingSettings:
         for name, known in (("schedule", SCHEDULES), ("loss", LOSSES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise SettingsError("training", f"{name} must be one of {', '.join(known)}", repr(getattr(self, name)))
+        if self.network.kind != PATCH_KIND:
+            remedy = "Train whole images with `python -m tune asl train`."
+            raise SettingsError("training", f"patches train networks of kind {PATCH_KIND}", self.network.kind, remedy)
         if self.patch_px % 2**self.network.n_poolings:
             raise SettingsError(
                 "training",

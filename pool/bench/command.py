@@ -13,6 +13,7 @@ import torch
 from pool.bench.contenders import untrained_network
 from pool.bench.speed import measure_speed
 from pool.bench.study_command import NETWORKS, add_study_options, run_study
+from pool.bench.trials import add_trials_options, batch_sizes_of, measure_trials
 from pool.engine import EngineSettings
 from pool.engine.calibration import calibrate
 from pool.engine.machine import device_named
@@ -37,6 +38,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     command.add_argument("--out", type=Path, help="folder for a JSON file, such as benchmarks/")
     add_study_options(command)
+    add_trials_options(command)
     command.set_defaults(run=run)
 
 
@@ -51,6 +53,12 @@ def run(options: argparse.Namespace) -> None:
         if not 1 <= value <= most:
             raise SettingsError("bench", f"{name} must be from 1 to {most}", str(value))
     torch.set_num_threads(options.threads)
+    if options.trials is not None:
+        sizes = batch_sizes_of(options.batch_sizes)
+        trials = measure_trials(options.network, options.trials, sizes, options.rounds, device)
+        sys.stdout.write(trials.in_words() + "\n")
+        _write(options, f"trials-{options.network}-{device.type}.json", trials.to_dict())
+        return
     if options.study or options.check:
         for name, fields in run_study(options, device):
             _write(options, name, fields)

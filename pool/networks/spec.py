@@ -9,9 +9,13 @@ import torch
 from torch import nn
 
 from pool.errors import SettingsError
+from pool.networks.mcd_unet import MCDUNet
 from pool.networks.unet import UNet, he_initialise
 
-KINDS = ("unet",)
+PATCH_KIND = "unet"
+"""Kind of the networks that sweep patches of a prepared slice."""
+_CLASSES: dict[str, type[UNet | MCDUNet]] = {PATCH_KIND: UNet, "mcd-unet": MCDUNet}
+KINDS = tuple(_CLASSES)
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,13 @@ class NetworkSpec:
     """
 
     kind: str = "unet"
-    """`unet`: the vanilla 2D+time U-Net, time as channels."""
+    """`unet`: the vanilla 2D+time U-Net, time as channels; `mcd-unet`: whole images, another answer with every draw."""
     width: int = 16
     """Channels of the first level; doubled by every pooling. 64 is the paper's, 16 the compact one for laptops."""
     n_poolings: int = 3
     """Number of 2 x 2 poolings. 4 is the paper's, 3 the compact one."""
     n_frames: int = 30
-    """Input channels: the time frames of a prepared slice."""
+    """Input channels: the time frames of a prepared slice; 1 for a single image, such as one of ASL."""
     n_classes: int = 3
     """Output channels: background, myocardium, blood pool."""
 
@@ -64,7 +68,7 @@ def build_network(spec: NetworkSpec, generator: torch.Generator | None = None) -
         generator: source of the He initialisation; None leaves the weights zero, for loading into.
     """
     with torch.device("meta"):  # torch's own constructors would draw from the global generator
-        network = UNet(spec.n_frames, spec.n_classes, spec.width, spec.n_poolings)
+        network = _CLASSES[spec.kind](spec.n_frames, spec.n_classes, spec.width, spec.n_poolings)
     network = network.to_empty(device="cpu")
     he_initialise(network, generator)
     return network

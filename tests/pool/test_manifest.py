@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pool.errors import PoolFolderError, WeightsHashError
+from pool.errors import PoolFolderError, SettingsError, WeightsHashError
 from pool.manifest import MemberEntry, PoolManifest, load_weights, save_weights, verify_pool
 from pool.member import Member, Pool
 from pool.networks import NetworkSpec, build_network
-from tests.samples import TINY, tiny_pool
+from pool.networks.mcd_unet import MCDUNet
+from pool.preprocess import prepare
+from pool.sweep import SweepSettings
+from tests.samples import TINY, bolus_series, tiny_pool
 
 
 def test_a_pool_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -21,6 +24,22 @@ def test_a_pool_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert [member.entry.id for member in pool.members] == ["s0-e01", "s1-e01"]
     weights = load_weights(tmp_path, saved.members[1])
     assert torch.equal(pool.members[1].network.state_dict()["classify.weight"], weights["classify.weight"])
+
+
+def test_members_of_another_kind_come_back_as_such_and_sweep_no_patches(tmp_path: Path) -> None:
+    spec = NetworkSpec(kind="mcd-unet", width=2, n_poolings=1, n_frames=1)
+    saved = tiny_pool(tmp_path, 1, spec)
+    assert PoolManifest.load(tmp_path) == saved
+    (member,) = Pool.load(tmp_path).members
+    assert isinstance(member.network, MCDUNet)
+    assert member.entry.network == spec
+    (prepared,) = prepare(bolus_series())
+    with pytest.raises(SettingsError, match="member s0-e01: only networks of patches sweep slices; found a mcd-unet"):
+        member.analyse(prepared, SweepSettings())
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace("mcd-unet", "hourglass"))
+    with pytest.raises(PoolFolderError, match="kind must be one of unet, mcd-unet; found 'hourglass'"):
+        PoolManifest.load(tmp_path)
 
 
 def test_a_shard_holds_some_members_and_the_whole_manifest(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ import torch
 
 from pool.errors import SettingsError
 from pool.networks import NetworkSpec, build_network
+from pool.networks.dropout import Dropout
+from pool.networks.mcd_unet import MCDUNet
 
 
 def n_parameters(spec: NetworkSpec) -> int:
@@ -36,10 +38,65 @@ def test_seeds_decide_and_the_global_random_state_never_moves() -> None:
     assert not torch.equal(first["classify.weight"], other["classify.weight"])
 
 
+def test_the_dropout_network_is_the_papers() -> None:
+    spec = NetworkSpec(kind="mcd-unet", width=64, n_poolings=4, n_frames=1, n_classes=2)
+    with torch.device("meta"):
+        network = MCDUNet(spec.n_frames, spec.n_classes, spec.width, spec.n_poolings)
+    blocks = [*network.encoder, *network.decoder]
+    assert len(blocks) == 9
+    for block in blocks:
+        assert [type(layer).__name__ for layer in block] == 2 * ["Conv2d", "BatchNorm2d", "ReLU"]
+        assert {layer.kernel_size for layer in block if isinstance(layer, torch.nn.Conv2d)} == {(5, 5)}
+    assert [block[0].out_channels for block in blocks] == [64, 128, 256, 512, 1024, 512, 256, 128, 64]
+
+
+def test_dropout_ends_every_scale_and_comes_from_its_generator_alone() -> None:
+    network = build_network(NetworkSpec("mcd-unet", 4, 2, 1), torch.Generator().manual_seed(0)).eval()
+    shapes: list[tuple[int, ...]] = []
+
+    class Watched(Dropout):
+        def __call__(self, maps: torch.Tensor) -> torch.Tensor:
+            shapes.append(tuple(maps.shape))
+            return super().__call__(maps)
+
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    plain = network(images, Watched([], rate=0.0))
+    assert shapes == [(2, 4, 16, 16), (2, 8, 8, 8), (2, 16, 4, 4), (2, 8, 8, 8), (2, 4, 16, 16)]
+    assert torch.equal(plain, network(images))
+    first, same, other = (network(images, Dropout([torch.Generator().manual_seed(i)])) for i in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_dropout_keeps_the_share_and_the_mean_that_it_says() -> None:
+    for rate in (0.0, 0.25, 0.5):
+        generators = [torch.Generator().manual_seed(i) for i in (1, 2)]
+        found = Dropout(generators, rate)(torch.ones(2, 16, 50, 50))
+        assert (found == 0).float().mean() == pytest.approx(rate, abs=0.01)
+        assert found.mean() == pytest.approx(1.0, abs=0.02)
+        assert found.max() == pytest.approx(1 / (1 - rate))
+        assert len(found.unique()) == (2 if rate else 1)
+    assert not torch.equal(found[0], found[1])
+
+
+def test_an_images_dropout_is_its_generators_whatever_the_batch_and_gradients_pass_the_kept() -> None:
+    def maps() -> torch.Tensor:
+        return torch.ones(3, 5, 7, 9).contiguous(memory_format=torch.channels_last)
+
+    batch = Dropout([torch.Generator().manual_seed(i) for i in range(3)])(maps())
+    alone = Dropout([torch.Generator().manual_seed(2)])(torch.ones(1, 5, 7, 9))
+    assert torch.equal(batch[2:], alone)
+    wanted = maps().requires_grad_()
+    dropped = Dropout([torch.Generator().manual_seed(7)])(wanted)
+    (gradient,) = torch.autograd.grad(dropped.sum(), wanted)
+    assert torch.equal(gradient, dropped.detach())
+    assert (wanted == 1).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "resnet"}, "kind must be one of unet; found 'resnet'"),
+        ({"kind": "resnet"}, "kind must be one of unet, mcd-unet; found 'resnet'"),
         ({"width": 0}, "width must be a whole number from 1 to 256; found 0"),
         ({"n_poolings": 2.5}, "n_poolings must be a whole number from 1 to 6; found 2.5"),
         ({"depth": 3}, "has unknown or missing fields"),

@@ -46,13 +46,17 @@ def test_the_hash_changes_with_any_setting() -> None:
         ({"n_checkpoints": 9}, "n_checkpoints cannot exceed n_epochs; found 9 checkpoints of 8 epochs. Train longer"),
         (
             {"loss": "focal"},
-            "training: loss must be one of cross-entropy, dice, cross-entropy+dice, tversky; found 'focal'.",
+            "one of cross-entropy, binary-cross-entropy, dice, cross-entropy+dice, tversky; found 'focal'.",
         ),
         ({"tversky_beta": 1.1}, "training: tversky_beta must lie from 0.0 to 1.0; found 1.1."),
         ({"learning_rate": 0.0}, "learning_rate must be above 0 and at most 1; found 0.0."),
         ({"validation_share": 1.0}, "validation_share must lie between 0 and 1; found 1.0."),
         ({"stride_px": 30}, "stride_px must divide 128 - 64"),
         ({"network": NetworkSpec(n_poolings=6), "patch_px": 96}, "patch_px must be a multiple of 64 for this network"),
+        (
+            {"network": NetworkSpec(kind="mcd-unet")},
+            "training: patches train networks of kind unet; found mcd-unet. Train whole images with",
+        ),
         ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16; found 'float16'."),
     ],
 )

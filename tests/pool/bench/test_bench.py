@@ -94,6 +94,11 @@ def test_a_run_without_a_batch_size_calibrates_unless_told_not_to(
         (["--rows", "34"], "bench: --rows must be from 1 to 33; found 34."),
         (["--rounds", "0"], "bench: --rounds must be from 1 to 1000000; found 0."),
         (["--device", "cuda:77"], "--device: must be a device torch can use here; found 'cuda:77'. Try cpu."),
+        (["--trials", "0"], "trials: n_trials must be a whole number from 1 to 32000; found 0."),
+        (
+            ["--trials", "2", "--batch-sizes", "a"],
+            "bench: --batch-sizes must be whole numbers with commas between; found 'a'.",
+        ),
         (["--study", "--members", "0"], "bench: --members must be from 1 to 1000; found 0."),
     ],
 )
@@ -101,6 +106,19 @@ def test_nonsense_is_refused(bench: Callable[..., None], words: list[str], messa
     with pytest.raises(SettingsError) as refused:
         bench(*words)
     assert str(refused.value) == message
+
+
+def test_trials_are_timed_by_batch_size_and_mean_the_same(
+    bench: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--trials", "4", "--batch-sizes", "1,4", "--rounds", "1")
+    bench(*words, "--out", str(tmp_path / "out"))
+    assert "4 trials of the compact mcd-unet on one 96 x 96 image" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "trials-compact-cpu.json").read_text())
+    one, four = report["batches"]
+    assert (one["batch_size"], four["batch_size"]) == (1, 4)
+    assert one["median_s"] > 0
+    assert one["mcd_uncertainty"] == pytest.approx(four["mcd_uncertainty"], rel=1e-4)
 
 
 @pytest.fixture
