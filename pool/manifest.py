@@ -85,6 +85,20 @@ class PoolManifest:
         """Number of members."""
         return len(self.members)
 
+    def entry_of(self, member_id: str | None = None) -> MemberEntry:
+        """A member by its id; without one, that with the best validation Dice, the first by id of equals.
+
+        Raises:
+            PoolFolderError: no member has that id.
+        """
+        if member_id is None:
+            return min(self.members, key=lambda member: (-member.validation_dice, member.id))
+        for member in self.members:
+            if member.id == member_id:
+                return member
+        known = ", ".join(member.id for member in self.members)
+        raise PoolFolderError(f"pool {self.name}", f"has the members {known}", repr(member_id))
+
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready fields."""
         return {"manifest_version": MANIFEST_VERSION, **asdict(self)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from tune.cli.asl import app as asl
 from tune.cli.bench import bench
 from tune.cli.dataset import dataset
 from tune.cli.evaluate import evaluate
@@ -29,6 +30,7 @@ app.command()(send_logs)
 app.command()(register)
 app.command()(evaluate)
 app.command()(dataset)
+app.add_typer(asl, name="asl")
 
 if __name__ == "__main__":
     app()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from pool.errors import OutputError
 from pool.manifest import MANIFEST_NAME, MemberEntry, PoolManifest, save_manifest, save_weights
 from tune.errors import TooFewMembersError
-from tune.settings import TrainingSettings
+from tune.recipe import Recipe
 from tune.training import EpochReport
 
 CHECKPOINT_MEMBER = "member"
@@ -58,7 +58,7 @@ class Candidate:
         return f"s{self.report.seed}-e{self.report.epoch:02d}"
 
 
-def choose_members(candidates: Sequence[Candidate], settings: TrainingSettings) -> tuple[Candidate, ...]:
+def choose_members(candidates: Sequence[Candidate], settings: Recipe) -> tuple[Candidate, ...]:
     """Per seed `n_checkpoints` of those that reach the floor, spread over the training, best first.
 
     The eligible checkpoints of a seed, by epoch, are cut into `n_checkpoints` runs of equal length; the best of each
@@ -111,7 +111,7 @@ def write_pool(
     out_dir: Path,
     name: str,
     chosen: Sequence[Candidate],
-    settings: TrainingSettings,
+    settings: Recipe,
     data_sha256: str,
     half_weights: bool = False,
     start_sha256: str | None = None,

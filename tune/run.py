@@ -20,7 +20,7 @@ from tune.settings import TrainingSettings
 from tune.start import StartPool
 from tune.storage import EXPERIMENT_FOLDER, Storage, refuse_unusable_places
 from tune.suitable import refuse_unsuitable
-from tune.tracking import LOG_FOLDER, Tracking
+from tune.tracking import LOG_FOLDER, Tracking, save_unsent_log
 from tune.tracking.overlays import member_overlays
 from tune.tracking.registry import RegistryName
 
@@ -81,7 +81,7 @@ def train_pool(
             refuse_another_training(storage, record)
         tracking = Tracking(tracking_uri, _log_folder(storage, out_dir))
         if storage_path is None:
-            stack.callback(_save_unsent_log, tracking, out_dir)
+            stack.callback(save_unsent_log, tracking, out_dir)
         stack.enter_context(tracking)
         tracking.start(name, settings, samples.data_sha256, start_sha256)
         stack.enter_context(running_ray(resources))
@@ -99,12 +99,6 @@ def train_pool(
         manifest = write_pool(out_dir, name, chosen, settings, samples.data_sha256, half_weights, start_sha256)
         tracking.log_pool(manifest, out_dir, member_overlays(data, settings, out_dir), register)
     return manifest
-
-
-def _save_unsent_log(tracking: Tracking, out_dir: Path) -> None:
-    if tracking.n_unsent:
-        folder = Path(tempfile.mkdtemp(prefix=f"{out_dir.name}-unsent-log-", dir=out_dir.resolve().parent))
-        tracking.move_unsent_log(folder)
 
 
 def _log_folder(storage: Storage, out_dir: Path) -> Path:

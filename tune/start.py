@@ -11,7 +11,7 @@ import torch
 
 from pool.errors import SettingsError
 from pool.manifest import MemberEntry, PoolManifest, load_weights
-from tune.settings import TrainingSettings
+from tune.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class StartPool:
     """Of its manifest, hence of all weights."""
 
     @classmethod
-    def at(cls, folder: Path, settings: TrainingSettings) -> StartPool:
+    def at(cls, folder: Path, settings: Recipe) -> StartPool:
         """A pool folder that suits a recipe, its weights verified; asked before Ray starts.
 
         Args:

@@ -185,6 +185,11 @@ class Reader:
         if not 0.5 <= self.least_wall_mm <= 10:
             raise SettingsError("least wall", "must lie within 0.5 and 10 mm", f"{self.least_wall_mm:g} mm")
 
+    def alone(self) -> Reader:
+        """One of them, in the middle: always the same insets, the wobble still another in every heart."""
+        middles = {name: getattr(self, name).middle for name in ("endo_inset_mm", "epi_inset_mm", "rv_inset_mm")}
+        return replace(self, **{name: Range(value, value) for name, value in middles.items()})
+
     @staticmethod
     def broad() -> Reader:
         """The middle of the readers' convention, so that one network learns one convention."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -43,20 +43,40 @@ def run_trials(
         InconsistentStudyError: an image or a reference that does not fit the network.
     """
     chosen = list(range(settings.n_blocks) if blocks is None else blocks)
-    if not chosen or any(not 0 <= block < settings.n_blocks for block in chosen):
-        rule = f"blocks must be some of the {settings.n_blocks} that {settings.n_trials} trials have"
-        raise SettingsError("trials", rule, str(chosen[:5]))
-    _check(sampler, image, reference)
-    certain = sampler.certain(torch.from_numpy(image)[None].to(sampler.device))
+    if reference is not None and reference.shape != image.shape[1:]:
+        rule = "must have the image's rows and columns"
+        raise InconsistentStudyError("reference mask", rule, f"{reference.shape} for {image.shape[1:]}")
     total: TrialSums | None = None
-    for block in chosen:
+    _check_blocks(settings, chosen)
+    answers = run_probabilities(sampler, image, settings, chosen)
+    for _ in chosen:
         if keep_going is not None and not keep_going():
             return None
-        generators = [trial_generator(settings.seed, i, sampler.device) for i in settings.trials_of(block)]
-        probability = sampler.probability(certain, generators)
+        block, probability = next(answers)
         found = block_sums(settings, block, probability, _dices(probability, reference))
         total = found if total is None else merge([total, found])
     return total
+
+
+def run_probabilities(
+    sampler: Sampler, image: SliceFrames, settings: TrialSettings, blocks: Sequence[int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Number and probabilities, float32 `trial class row col`, of one block after another.
+
+    Args:
+        sampler, image, settings: see `run_trials`.
+        blocks: numbers of the blocks.
+
+    Raises:
+        SettingsError: no blocks, or one that the settings do not have.
+        InconsistentStudyError: an image that does not fit the network.
+    """
+    _check_blocks(settings, blocks)
+    _check(sampler, image)
+    certain = sampler.certain(torch.from_numpy(image)[None].to(sampler.device))
+    for block in blocks:
+        generators = [trial_generator(settings.seed, i, sampler.device) for i in settings.trials_of(block)]
+        yield block, sampler.probability(certain, generators)
 
 
 def trial_generator(seed: int, trial: int, device: torch.device) -> torch.Generator:
@@ -72,13 +92,16 @@ def _dices(probability: torch.Tensor, reference: Mask | None) -> list[float] | N
     return [dice(mask, reference) for mask in masks]
 
 
-def _check(sampler: Sampler, image: SliceFrames, reference: Mask | None) -> None:
+def _check_blocks(settings: TrialSettings, blocks: Sequence[int]) -> None:
+    if not blocks or any(not 0 <= block < settings.n_blocks for block in blocks):
+        rule = f"blocks must be some of the {settings.n_blocks} that {settings.n_trials} trials have"
+        raise SettingsError("trials", rule, str(list(blocks)[:5]))
+
+
+def _check(sampler: Sampler, image: SliceFrames) -> None:
     if image.ndim != 3 or image.shape[0] != sampler.n_frames or image.dtype != np.float32:
         rule = f"must be float32 with {sampler.n_frames} frames of rows and columns, as the network takes"
         raise InconsistentStudyError("image", rule, f"{image.dtype} {image.shape}")
     if any(size % sampler.multiple_px for size in image.shape[1:]):
         rule = f"rows and columns must be multiples of {sampler.multiple_px} for this network"
         raise InconsistentStudyError("image", rule, f"{image.shape[1]} x {image.shape[2]}")
-    if reference is not None and reference.shape != image.shape[1:]:
-        rule = "must have the image's rows and columns"
-        raise InconsistentStudyError("reference mask", rule, f"{reference.shape} for {image.shape[1:]}")

@@ -31,7 +31,7 @@ def chosen_settings(
     if preset is not None and file is not None:
         raise SettingsError("training", "takes either --preset or --settings", "both")
     if file is not None:
-        settings = _read(file)
+        settings = TrainingSettings.from_dict(read_fields(file))
     elif (preset or DEFAULT_PRESET) in PRESETS:
         settings = PRESETS[preset or DEFAULT_PRESET]()
     else:
@@ -41,7 +41,12 @@ def chosen_settings(
     return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))
 
 
-def _read(file: Path) -> TrainingSettings:
+def read_fields(file: Path) -> dict[str, Any]:
+    """The fields of a recipe in a JSON file.
+
+    Raises:
+        SettingsError: a file that cannot be read, or that is no JSON object.
+    """
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -52,7 +57,7 @@ def _read(file: Path) -> TrainingSettings:
         raise SettingsError(f"settings {file.name}", "must be JSON", str(error)) from error
     if not isinstance(fields, dict):
         raise SettingsError(f"settings {file.name}", "must be one object of fields", type(fields).__name__)
-    return TrainingSettings.from_dict(fields)
+    return fields
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:

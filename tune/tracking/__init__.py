@@ -12,6 +12,6 @@ overlays   every member's contours on validation slices
 MLflow is a witness, never a condition: where it cannot be reached, training goes on and its log is sent later.
 """
 
-from tune.tracking.recorder import EXPERIMENT, LOG_FOLDER, Tracking
+from tune.tracking.recorder import EXPERIMENT, LOG_FOLDER, Tracking, save_unsent_log
 
-__all__ = ["EXPERIMENT", "LOG_FOLDER", "Tracking"]
+__all__ = ["EXPERIMENT", "LOG_FOLDER", "Tracking", "save_unsent_log"]

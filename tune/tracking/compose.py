@@ -7,7 +7,7 @@ from typing import Any
 
 from pool.networks import NetworkSpec
 from tune.fields import flat_fields
-from tune.settings import TrainingSettings
+from tune.recipe import Recipe
 from tune.tracking.entries import Entry, Point, RunLogged, RunStarted, RunStatus
 from tune.tracking.facts import code_tags
 from tune.training import EpochReport
@@ -22,7 +22,7 @@ def seed_run(seed: int) -> str:
 
 
 def training_started(
-    name: str, settings: TrainingSettings, data_sha256: str, start_sha256: str | None, now_ms: int
+    name: str, settings: Recipe, data_sha256: str, start_sha256: str | None, now_ms: int
 ) -> tuple[Entry, ...]:
     """The parent run with configuration, data, start and code, and under it a run a seed."""
     tags = {"kind": "pool", "data_sha256": data_sha256, "settings_sha256": settings.sha256(), **code_tags()}

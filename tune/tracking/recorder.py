@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from types import TracebackType
 from pool.manifest import MANIFEST_NAME, PoolManifest
 from pool.networks import NetworkSpec
 from tune.assemble import Candidate
-from tune.settings import TrainingSettings
+from tune.recipe import Recipe
 from tune.tracking.compose import POOL, checkpoint_run, epoch_done, points_of, seed_run, training_started
 from tune.tracking.delivery import Delivery
 from tune.tracking.entries import Entry, FileLogged, PoolRegistered, RunLogged, RunStatus, RunTagged
@@ -94,7 +95,7 @@ class Tracking:
         """Entries that MLflow has not taken yet."""
         return self._sender.n_left if self._journal is not None else 0
 
-    def start(self, name: str, settings: TrainingSettings, data_sha256: str, start_sha256: str | None = None) -> None:
+    def start(self, name: str, settings: Recipe, data_sha256: str, start_sha256: str | None = None) -> None:
         """Begin the parent run and a run a seed, or go on with those of the training that is resumed.
 
         Args:
@@ -184,7 +185,7 @@ class Tracking:
             shutil.move(self._folder, folder / LOG_FOLDER)
             _log.warning("The log was moved to %s, because its storage folder was temporary.", folder)
 
-    def _resumed(self, settings: TrainingSettings) -> list[Entry]:
+    def _resumed(self, settings: Recipe) -> list[Entry]:
         now_ms = self._now_ms()
         # MLflow never changes a parameter, and these two may differ from what the runs were started with
         chosen_by = f"n_checkpoints {settings.n_checkpoints}, least_validation_dice {settings.least_validation_dice:g}"
@@ -209,3 +210,15 @@ class Tracking:
                 reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
                 _log.warning("The training's log for MLflow has a gap (%s); training goes on.", reason)
             self._warned = True
+
+
+def save_unsent_log(tracking: Tracking, out_dir: Path) -> None:
+    """Move what MLflow has not taken from a temporary storage folder to one beside the pool; nothing if it took all.
+
+    Args:
+        tracking: whose block has ended.
+        out_dir: the pool's folder.
+    """
+    if tracking.n_unsent:
+        folder = Path(tempfile.mkdtemp(prefix=f"{out_dir.name}-unsent-log-", dir=out_dir.resolve().parent))
+        tracking.move_unsent_log(folder)

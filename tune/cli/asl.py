@@ -1,0 +1,193 @@
+"""`python -m tune asl train` and `... evaluate`: members of trials on arterial spin labelling images."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from pool.errors import PoolError, SettingsError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Networks of trials (Monte-Carlo dropout) on arterial spin labelling images.",
+    pretty_exceptions_enable=False,
+)
+N_THREADS = torch.get_num_threads()
+MlflowOption = Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")]
+ReadersOption = Annotated[str, typer.Option(help="`one` draws all labels; of `many` every heart has another.")]
+ThreadsOption = Annotated[int, typer.Option(help="Torch threads.")]
+DeviceOption = Annotated[str, typer.Option(help="Torch device.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Pool folder to write; new or empty.")],
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies to simulate, a subject each.")] = 600,
+    pairs: Annotated[int, typer.Option(help="Pairs of a study; a control and a labelled image each.")] = 1,
+    phantom_seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
+    readers: ReadersOption = "one",
+    preset: Annotated[
+        str | None, typer.Option(help="`paper` (default): the second paper's recipe; `quick`: a quarter of an hour.")
+    ] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
+    images: Annotated[str | None, typer.Option(help="Train on `control`, `labelled` or `both`.")] = None,
+    start_from: Annotated[Path | None, typer.Option(help="Go on from the members of this pool: fine-tuning.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds, counted from 1, a member each.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images of a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Loss, one of those of `tune.losses`.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Of the Tversky loss: weight of false negatives.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the network's first scale.")] = None,
+    poolings: Annotated[int | None, typer.Option(help="Poolings of the network.")] = None,
+    classes: Annotated[int | None, typer.Option(help="2: myocardium; 3: and blood.")] = None,
+    mlflow: MlflowOption = None,
+    name: Annotated[str, typer.Option(help="Name of the pool and of its run.")] = "asl",
+    threads: ThreadsOption = N_THREADS,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train members of Monte-Carlo dropout on phantom ASL images, and write them as a pool."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console, started_s = Console(), time.monotonic()
+    try:
+        from pool.engine.machine import device_named
+        from tune.asl.images import AslImages
+        from tune.asl.train import train_asl
+        from tune.assemble import refuse_used_folder
+
+        changes: dict[str, Any] = {
+            "seeds": tuple(range(1, seeds + 1)) if seeds is not None else None,
+            "images": images,
+            "n_epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": learning_rate,
+            "loss": loss,
+            "tversky_beta": beta,
+        }
+        network = {"width": width, "n_poolings": poolings, "n_classes": classes}
+        settings = _chosen(preset, settings_file, changes, network)
+        refuse_used_folder(out, may_be_cut_short=False)
+        torch.set_num_threads(_threads(threads))
+        found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, _Simulated(console))
+        manifest = train_asl(
+            settings,
+            found,
+            out,
+            mlflow,
+            name,
+            start_from,
+            device_named(device),
+            lambda report: console.print(
+                f"seed {report.seed}, epoch {report.epoch} of {settings.n_epochs}: loss {report.train_loss:.3f}, "
+                f"validation Dice {report.validation_dice:.3f}, {report.training_s + report.validation_s:.0f} s",
+                highlight=False,
+            ),
+        )
+    except PoolError as error:
+        _refuse(error)
+    except KeyboardInterrupt as stop:
+        Console(stderr=True).print("Stopped; nothing is kept.", highlight=False)
+        raise typer.Exit(130) from stop
+    for member in manifest.members:
+        console.print(f"{member.id}  validation Dice {member.validation_dice:.3f}", highlight=False)
+    seconds = time.monotonic() - started_s
+    console.print(f"{manifest.n_members} members in {out} after {seconds:.0f} s", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    pool: Annotated[Path, typer.Option(help="Pool folder that `asl train` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for report, tables and figures; new or an earlier one.")],
+    member: Annotated[str | None, typer.Option(help="Its id; default: the one with the best validation Dice.")] = None,
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Test studies; 72 give 144 images, as many as the paper's.")] = 72,
+    pairs: Annotated[int, typer.Option(help="Pairs of a study whose images are outlined.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the test studies; not the training's.")] = 2,
+    readers: ReadersOption = "one",
+    trials: Annotated[int, typer.Option(help="Trials of an image; the paper's are 1115.")] = 100,
+    bootstrap_trials: Annotated[
+        int, typer.Option(help="Trials of two images whose scores are resampled; the paper's are 16384, 0: none.")
+    ] = 2048,
+    mlflow: MlflowOption = None,
+    threads: ThreadsOption = N_THREADS,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Outline phantom ASL images with many trials; compare Dice, both uncertainties and blood flow with the truth."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        from pool.engine.machine import device_named
+        from pool.manifest import PoolManifest
+        from pool.member import Member
+        from pool.progress import ProgressBar
+        from tune.asl.evaluate import AslEvaluationSettings, evaluate_asl
+        from tune.asl.images import phantom_studies
+        from tune.asl.report import in_words, refuse_foreign_folder, write_report
+
+        settings = AslEvaluationSettings(phantom, studies, seed, readers, pairs, trials, bootstrap_trials)
+        refuse_foreign_folder(out)
+        torch.set_num_threads(_threads(threads))
+        manifest = PoolManifest.load(pool)
+        chosen = Member.load(pool, manifest.entry_of(member), device_named(device))
+        made = phantom_studies(phantom, studies, seed, readers, _Simulated(console))
+        with ProgressBar("trials") as bar:
+            found = evaluate_asl(chosen, made, settings, bar)
+        files = write_report(found, out)
+        for line in in_words(found):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
+        if mlflow is not None:
+            from tune.asl.tracking import log_asl_evaluation
+
+            if log_asl_evaluation(mlflow, found, manifest, files):
+                console.print("numbers and figures logged to MLflow", highlight=False)
+    except PoolError as error:
+        _refuse(error)
+
+
+class _Simulated:
+    """A line every hundred studies."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, n_done: int, n_total: int) -> None:
+        if n_done % 100 == 0 or n_done == n_total:
+            self._console.print(f"simulated {n_done} of {n_total} studies", highlight=False)
+
+
+def _chosen(preset: str | None, file: Path | None, changes: dict[str, Any], network: dict[str, Any]) -> Any:
+    from tune.asl.settings import PRESETS, AslTrainingSettings
+    from tune.cli.options import read_fields
+
+    if preset is not None and file is not None:
+        raise SettingsError("ASL training", "takes either --preset or --settings", "both")
+    if file is not None:
+        settings = AslTrainingSettings.from_dict(read_fields(file))
+    elif (preset or "paper") in PRESETS:
+        settings = PRESETS[preset or "paper"]()
+    else:
+        raise SettingsError("ASL training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
+    sizes = {field: value for field, value in network.items() if value is not None}
+    given = {field: value for field, value in changes.items() if value is not None}
+    return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))
+
+
+def _threads(n: int) -> int:
+    if n < 1:
+        raise SettingsError("--threads", "must be at least 1", str(n))
+    return n
+
+
+def _refuse(error: PoolError) -> None:
+    Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(2) from error
