@@ -20,6 +20,7 @@ CHECKED = (
     "moments",
     "patches",
     "networks.mcd_unet",
+    "networks.prob_unet",
     "networks.unet",
     "preprocess",
     "resample",

@@ -10,11 +10,12 @@ from torch import nn
 
 from pool.errors import SettingsError
 from pool.networks.mcd_unet import MCDUNet
+from pool.networks.prob_unet import ProbUNet
 from pool.networks.unet import UNet, he_initialise
 
 PATCH_KIND = "unet"
 """Kind of the networks that sweep patches of a prepared slice."""
-_CLASSES: dict[str, type[UNet | MCDUNet]] = {PATCH_KIND: UNet, "mcd-unet": MCDUNet}
+_CLASSES: dict[str, type[UNet | MCDUNet | ProbUNet]] = {PATCH_KIND: UNet, "mcd-unet": MCDUNet, "prob-unet": ProbUNet}
 KINDS = tuple(_CLASSES)
 
 
@@ -27,7 +28,8 @@ class NetworkSpec:
     """
 
     kind: str = "unet"
-    """`unet`: the vanilla 2D+time U-Net, time as channels; `mcd-unet`: whole images, another answer with every draw."""
+    """`unet`: the vanilla 2D+time U-Net, time as channels; `mcd-unet` and `prob-unet`: whole images, another
+    answer with every draw of dropout or of a latent vector."""
     width: int = 16
     """Channels of the first level; doubled by every pooling. 64 is the paper's, 16 the compact one for laptops."""
     n_poolings: int = 3

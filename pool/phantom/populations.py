@@ -187,8 +187,8 @@ class Reader:
 
     def alone(self) -> Reader:
         """One of them, in the middle: always the same insets, the wobble still another in every heart."""
-        middles = {name: getattr(self, name).middle for name in ("endo_inset_mm", "epi_inset_mm", "rv_inset_mm")}
-        return replace(self, **{name: Range(value, value) for name, value in middles.items()})
+        endo, epi, rv = (Range(r.middle, r.middle) for r in (self.endo_inset_mm, self.epi_inset_mm, self.rv_inset_mm))
+        return replace(self, endo_inset_mm=endo, epi_inset_mm=epi, rv_inset_mm=rv)
 
     @staticmethod
     def broad() -> Reader:

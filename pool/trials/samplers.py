@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from pool.engine.folding import fold_batch_norm
 from pool.errors import SettingsError
 from pool.networks.dropout import Dropout
 from pool.networks.mcd_unet import MCDUNet
+from pool.networks.prob_unet import Gaussians, ProbUNet
 
 DROPOUT_RATE = 0.5
 """The paper's, in training and at inference."""
@@ -52,17 +53,12 @@ class DropoutSampler:
 
     def __init__(self, network: nn.Module, rate: float = DROPOUT_RATE) -> None:
         if not isinstance(network, MCDUNet):
-            raise SettingsError("trials", "need a network with dropout, of kind mcd-unet", type(network).__name__)
+            raise SettingsError("trials", "of dropout need a network of kind mcd-unet", type(network).__name__)
         if not 0 <= rate < 1:
             raise SettingsError("dropout rate", "must lie from 0 to below 1", f"{rate:g}")
         self.rate = rate
         self.n_frames, self.multiple_px = network.n_frames, network.multiple_px
-        was_training = network.training
-        ready = fold_batch_norm(network.eval())
-        network.train(was_training)
-        assert isinstance(ready, MCDUNet)
-        self._network = ready.eval().requires_grad_(False)
-        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self._network = _ready(network)
 
     @property
     def device(self) -> torch.device:
@@ -80,3 +76,63 @@ class DropoutSampler:
         assert isinstance(certain, torch.Tensor)
         replicated = certain.expand(len(generators), -1, -1, -1).clone(memory_format=torch.channels_last)
         return self._network.answer(replicated, Dropout(generators, self.rate)).softmax(dim=1)
+
+
+class LatentSampler:
+    """The probabilistic U-Net: maps and prior computed once, each trial with a vector of its own from the prior.
+
+    Args:
+        network: left as it is.
+    """
+
+    def __init__(self, network: ProbUNet) -> None:
+        self.n_frames, self.multiple_px = network.n_frames, network.multiple_px
+        self._network = _ready(network)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the network."""
+        return self._network.classify.weight.device
+
+    @torch.inference_mode()
+    def certain(self, image: torch.Tensor) -> object:
+        """The U-Net's last maps, and the prior."""
+        image = image.contiguous(memory_format=torch.channels_last)
+        return self._network.unet(image), self._network.prior(image)
+
+    @torch.inference_mode()
+    def probability(self, certain: object, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """See `Sampler`."""
+        assert isinstance(certain, tuple)
+        maps, prior = certain
+        assert isinstance(prior, Gaussians)
+        vectors = prior.draw(generators)
+        return self._network.answer(maps.expand(len(vectors), -1, -1, -1), vectors).softmax(dim=1)
+
+
+def sampler_of(network: nn.Module) -> Sampler:
+    """The sampler of a network's kind, dropout at the paper's rate.
+
+    Raises:
+        SettingsError: a network that answers without chance.
+    """
+    if isinstance(network, ProbUNet):
+        return LatentSampler(network)
+    if isinstance(network, MCDUNet):
+        return DropoutSampler(network)
+    found = type(network).__name__
+    raise SettingsError("trials", "need a network that answers by chance, of kind mcd-unet or prob-unet", found)
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def _ready(network: Network) -> Network:
+    """A copy in evaluation mode with batch normalisation folded into the convolutions; the network stays as it is."""
+    was_training = network.training
+    ready = fold_batch_norm(network.eval())
+    network.train(was_training)
+    assert isinstance(ready, type(network))
+    ready.eval().requires_grad_(False)
+    ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return ready

@@ -38,7 +38,7 @@ def test_members_of_another_kind_come_back_as_such_and_sweep_no_patches(tmp_path
         member.analyse(prepared, SweepSettings())
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace("mcd-unet", "hourglass"))
-    with pytest.raises(PoolFolderError, match="kind must be one of unet, mcd-unet; found 'hourglass'"):
+    with pytest.raises(PoolFolderError, match="kind must be one of unet, mcd-unet, prob-unet; found 'hourglass'"):
         PoolManifest.load(tmp_path)
 
 

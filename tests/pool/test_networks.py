@@ -5,6 +5,7 @@ from pool.errors import SettingsError
 from pool.networks import NetworkSpec, build_network
 from pool.networks.dropout import Dropout
 from pool.networks.mcd_unet import MCDUNet
+from pool.networks.prob_unet import Gaussians
 
 
 def n_parameters(spec: NetworkSpec) -> int:
@@ -93,10 +94,54 @@ def test_an_images_dropout_is_its_generators_whatever_the_batch_and_gradients_pa
     assert (wanted == 1).all()
 
 
+def gaussians(mean: list[float], sd: list[float]) -> Gaussians:
+    return Gaussians(torch.tensor([mean]), torch.tensor([sd]).log())
+
+
+def test_divergence_of_gaussians_is_0_between_equals_and_otherwise_that_of_torch() -> None:
+    one, other = gaussians([0.3, -2.0], [0.5, 3.0]), gaussians([0.0, 1.0], [1.0, 2.0])
+    assert float(one.divergence_from(one)) == 0
+    pairs = [torch.distributions.Normal(found.mean, found.log_sd.exp()) for found in (one, other)]
+    expected = torch.distributions.kl_divergence(*pairs).sum(dim=1)
+    torch.testing.assert_close(one.divergence_from(other), expected)
+    assert float(one.divergence_from(other)) != pytest.approx(float(other.divergence_from(one)))
+
+
+def test_vectors_have_their_gaussians_mean_and_spread_and_come_from_the_generators() -> None:
+    one = gaussians([0.3, -2.0], [0.5, 3.0])
+    drawn = one.draw([torch.Generator().manual_seed(i) for i in range(4000)])
+    torch.testing.assert_close(drawn.mean(0), one.mean[0], atol=0.15, rtol=0)
+    torch.testing.assert_close(drawn.std(0), one.log_sd[0].exp(), atol=0, rtol=0.05)
+    assert torch.equal(drawn[7], one.draw([torch.Generator().manual_seed(7)])[0])
+    batch = Gaussians(one.mean.expand(3, 2), one.log_sd.expand(3, 2)).draw([torch.Generator().manual_seed(7)])
+    assert batch.shape == (3, 2)
+    assert torch.equal(batch[0], drawn[7])
+    assert not torch.equal(batch[0], batch[1])
+
+
+def test_the_probabilistic_network_answers_with_its_vector_and_learns_from_the_posterior() -> None:
+    network = build_network(NetworkSpec("prob-unet", 4, 2, 1), torch.Generator().manual_seed(0))
+    made = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 1, 16, 16, generator=made)
+    labels = torch.randint(0, 3, (2, 16, 16), generator=made)
+    logits, divergence = network.learn(images, labels, torch.Generator().manual_seed(2))
+    assert logits.shape == (2, 3, 16, 16)
+    assert divergence.shape == (2,)
+    assert (divergence > 0).all()
+    divergence.sum().backward()
+    assert network.posterior.describe.weight.grad.abs().sum() > 0
+    assert network.prior.describe.weight.grad.abs().sum() > 0
+    network.eval()
+    maps = network.unet(images)
+    middle = network.answer(maps, network.prior(images).mean)
+    assert torch.equal(network(images), middle)
+    assert not torch.allclose(network.answer(maps, network.prior(images).mean + 1), middle)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "resnet"}, "kind must be one of unet, mcd-unet; found 'resnet'"),
+        ({"kind": "resnet"}, "kind must be one of unet, mcd-unet, prob-unet; found 'resnet'"),
         ({"width": 0}, "width must be a whole number from 1 to 256; found 0"),
         ({"n_poolings": 2.5}, "n_poolings must be a whole number from 1 to 6; found 2.5"),
         ({"depth": 3}, "has unknown or missing fields"),

@@ -18,7 +18,7 @@ from pool.sweep import MASK_THRESHOLD
 from pool.trials.bootstrap import TrialsCurve, trials_curve
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
-from pool.trials.samplers import DropoutSampler, Sampler
+from pool.trials.samplers import Sampler, sampler_of
 from pool.trials.settings import ADVISED_TRIALS, TrialSettings
 from tune.asl.images import ONE_READER, AslImages
 
@@ -110,15 +110,15 @@ def evaluate_asl(
     A study's outline for flow is where the mean probability over its outlined images is at least 0.5.
 
     Args:
-        member: a network with dropout.
+        member: a network of trials.
         studies: with their truth.
         settings: see there.
         on_progress: called with trials made and in all.
 
     Raises:
-        SettingsError: a member without dropout, or too few images with a mask.
+        SettingsError: a member that answers without chance, or too few images with a mask.
     """
-    sampler = DropoutSampler(member.network)
+    sampler = sampler_of(member.network)
     trials, n_images = settings.trials(), 2 * settings.n_pairs * len(studies)
     n_all = n_images * trials.n_trials + 2 * settings.n_bootstrap_trials
     outlined, segments, reasons = [], [], []

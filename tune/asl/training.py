@@ -12,19 +12,22 @@ import torch
 from pool.errors import InconsistentStudyError
 from pool.evaluation.overlap import dice
 from pool.networks import build_network
-from pool.networks.dropout import Dropout
 from pool.networks.mcd_unet import MCDUNet
+from pool.networks.prob_unet import ProbUNet
 from pool.shapes import MYOCARDIUM
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
-from pool.trials.samplers import DROPOUT_RATE, DropoutSampler
+from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
+from tune.asl.objectives import Objective, objective
 from tune.asl.settings import AslTrainingSettings
 from tune.errors import TrainingError
-from tune.losses import loss_function
 from tune.reports import EpochReport
 from tune.samples import seeded_generator
+
+THIRDS = (1.0, 0.5, 0.1)
+"""Of the highest rate in each third of a training with the schedule `thirds`: 1e-4, 5e-5, 1e-5 in the paper."""
 
 
 class AslTraining:
@@ -39,7 +42,6 @@ class AslTraining:
 
     Raises:
         InconsistentStudyError: images whose rows and columns do not suit the network or the window.
-        SettingsError: a network without dropout.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class AslTraining:
     ) -> None:
         self.settings, self.seed, self.device, self.epoch = settings, seed, device, 0
         network = build_network(settings.network, seeded_generator("initialise", seed))
-        assert isinstance(network, MCDUNet)
+        assert isinstance(network, MCDUNet | ProbUNet)  # `AslTrainingSettings` takes no others
         if weights is not None:
             network.load_state_dict(weights)
         self.network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -67,8 +69,9 @@ class AslTraining:
         labels = torch.from_numpy(training.labels).long().to(device)
         self._labels = labels if settings.network.n_classes > 2 else (labels == MYOCARDIUM).long()
         self._validation = validation
-        self._loss = loss_function(settings.loss, settings.tversky_beta)
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
+        self._optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
         self._n_steps_per_epoch = -(-len(training) // settings.batch_size)
 
     def epochs(self) -> Iterator[EpochReport]:
@@ -87,13 +90,14 @@ class AslTraining:
     def _run_epoch(self) -> EpochReport:
         epoch, started = self.epoch + 1, time.perf_counter()
         draws = seeded_generator("asl order", self.seed, epoch)
-        dropout = Dropout([seeded_generator("asl dropout", self.seed, epoch, device=self.device)], DROPOUT_RATE)
+        chance = seeded_generator("asl dropout", self.seed, epoch, device=self.device)
+        loss_of = objective(self.settings, self.network, chance)
         order = torch.randperm(len(self._pixels), generator=draws).to(self.device)
         self.network.train()
         loss_sum, rate = torch.zeros((), device=self.device), 0.0
         for step, indices in enumerate(torch.tensor_split(order, self._n_steps_per_epoch)):
             rate = self._rate(self.epoch * self._n_steps_per_epoch + step)
-            loss_sum += self._take_step(indices, draws, dropout, rate)
+            loss_sum += self._take_step(indices, draws, loss_of, rate)
         train_loss = float(loss_sum) / self._n_steps_per_epoch
         if not math.isfinite(train_loss):
             subject = f"seed {self.seed}, epoch {epoch}"
@@ -108,14 +112,17 @@ class AslTraining:
         settings = self.settings
         warmup = min(1.0, (n_steps_done + 1) / settings.n_warmup_steps) if settings.n_warmup_steps else 1.0
         share = n_steps_done / (settings.n_epochs * self._n_steps_per_epoch)
-        fall = 0.5 * (1.0 + math.cos(math.pi * share)) if settings.schedule == "cosine" else 1.0
+        falls = {"constant": 1.0, "cosine": 0.5 * (1.0 + math.cos(math.pi * share)), "thirds": THIRDS[int(3 * share)]}
+        fall = falls[settings.schedule]
         return settings.learning_rate * warmup * fall
 
-    def _take_step(self, indices: torch.Tensor, draws: torch.Generator, dropout: Dropout, rate: float) -> torch.Tensor:
+    def _take_step(
+        self, indices: torch.Tensor, draws: torch.Generator, loss_of: Objective, rate: float
+    ) -> torch.Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         images, labels = self._windows(indices, draws)
-        loss = self._loss(self.network(images, dropout), labels)
+        loss = loss_of(images, labels)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -134,7 +141,7 @@ class AslTraining:
 
     def _validate(self) -> float:
         """Mean Dice of the masks that trials agree on: dropout stays on, since batch normalisation learned with it."""
-        sampler = DropoutSampler(self.network)
+        sampler = sampler_of(self.network)
         settings = TrialSettings(self.settings.n_validation_trials, batch_size=self.settings.n_validation_trials)
         scores = []
         for pixels, labels in zip(self._validation.pixels, self._validation.labels):

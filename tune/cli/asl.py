@@ -17,7 +17,7 @@ from pool.errors import PoolError, SettingsError
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Networks of trials (Monte-Carlo dropout) on arterial spin labelling images.",
+    help="Networks of trials (Monte-Carlo dropout, probabilistic U-Net) on arterial spin labelling images.",
     pretty_exceptions_enable=False,
 )
 N_THREADS = torch.get_num_threads()
@@ -36,7 +36,11 @@ def train(
     phantom_seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
     readers: ReadersOption = "one",
     preset: Annotated[
-        str | None, typer.Option(help="`paper` (default): the second paper's recipe; `quick`: a quarter of an hour.")
+        str | None,
+        typer.Option(
+            help="`paper` (default): the second paper's recipe; `quick`: a quarter of an hour; `prob-paper`, "
+            "`prob-quick`: the same for the probabilistic U-Net."
+        ),
     ] = None,
     settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
     images: Annotated[str | None, typer.Option(help="Train on `control`, `labelled` or `both`.")] = None,
@@ -46,6 +50,7 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Images of a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     loss: Annotated[str | None, typer.Option(help="Loss, one of those of `tune.losses`.")] = None,
+    kl_weight: Annotated[float | None, typer.Option(help="Of a probabilistic U-Net: weight of the divergence.")] = None,
     beta: Annotated[float | None, typer.Option(help="Of the Tversky loss: weight of false negatives.")] = None,
     width: Annotated[int | None, typer.Option(help="Channels of the network's first scale.")] = None,
     poolings: Annotated[int | None, typer.Option(help="Poolings of the network.")] = None,
@@ -55,7 +60,7 @@ def train(
     threads: ThreadsOption = N_THREADS,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Train members of Monte-Carlo dropout on phantom ASL images, and write them as a pool."""
+    """Train members of trials on phantom ASL images, and write them as a pool."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console, started_s = Console(), time.monotonic()
     try:
@@ -72,6 +77,7 @@ def train(
             "learning_rate": learning_rate,
             "loss": loss,
             "tversky_beta": beta,
+            "kl_weight": kl_weight,
         }
         network = {"width": width, "n_poolings": poolings, "n_classes": classes}
         settings = _chosen(preset, settings_file, changes, network)
@@ -113,7 +119,7 @@ def evaluate(
     pairs: Annotated[int, typer.Option(help="Pairs of a study whose images are outlined.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the test studies; not the training's.")] = 2,
     readers: ReadersOption = "one",
-    trials: Annotated[int, typer.Option(help="Trials of an image; the paper's are 1115.")] = 100,
+    trials: Annotated[int, typer.Option(help="Trials of an image; the paper's: 1115, probabilistic 128.")] = 100,
     bootstrap_trials: Annotated[
         int, typer.Option(help="Trials of two images whose scores are resampled; the paper's are 16384, 0: none.")
     ] = 2048,

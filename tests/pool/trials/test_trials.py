@@ -12,7 +12,7 @@ from pool.networks import NetworkSpec, build_network
 from pool.trials.images import standardised
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials, trial_generator
-from pool.trials.samplers import DropoutSampler
+from pool.trials.samplers import DropoutSampler, LatentSampler, sampler_of
 from pool.trials.settings import TrialSettings
 from pool.trials.sums import UNIT, TrialSums, merge
 from tests.pool.trials.networks import image, untrained_mcd
@@ -107,6 +107,31 @@ def test_a_series_of_frames_is_an_image_with_more_channels() -> None:
     assert found.p_sum.shape == (2, 32, 32)
 
 
+def test_a_probabilistic_network_draws_its_trials_from_the_prior() -> None:
+    network = build_network(NetworkSpec("prob-unet", 4, 2, 1, 2), torch.Generator().manual_seed(3)).eval()
+    sampler = sampler_of(network)
+    assert isinstance(sampler, LatentSampler)
+    parts = [run_trials(sampler, image(), SETTINGS, SETTINGS.blocks_of(i, 2), reference()) for i in range(2)]
+    whole = run_trials(sampler, image(), SETTINGS, reference=reference())
+    assert whole is not None
+    assert np.array_equal(merge([part for part in parts if part is not None]).p2_sum, whole.p2_sum)
+    tensor = torch.from_numpy(image())[None]
+    with torch.no_grad():
+        maps, prior = network.unet(tensor), network.prior(tensor)
+        p = [
+            network.answer(maps, prior.draw([trial_generator(3, i, tensor.device)])).softmax(1)[0, 1].numpy()
+            for i in range(23)
+        ]
+    np.testing.assert_allclose(TrialMaps.of(whole).uncertainty, np.std(p, axis=0), atol=1e-5)
+    assert TrialMaps.of(whole).uncertainty.max() > 1e-3
+
+
+def test_a_network_without_chance_has_no_trials() -> None:
+    assert isinstance(sampler_of(untrained_mcd()), DropoutSampler)
+    with pytest.raises(SettingsError, match="answers by chance, of kind mcd-unet or prob-unet; found UNet"):
+        sampler_of(build_network(NetworkSpec(width=2)))
+
+
 def test_a_run_stops_between_blocks_when_told_to() -> None:
     left = [True, True, False]
     assert run_trials(DropoutSampler(untrained_mcd()), image(), SETTINGS, keep_going=lambda: left.pop(0)) is None
@@ -150,7 +175,7 @@ def test_bad_settings_and_images_are_refused_in_a_sentence() -> None:
         TrialSettings(n_trials=0)
     with pytest.raises(SettingsError, match="dropout rate: must lie from 0 to below 1; found 1"):
         DropoutSampler(untrained_mcd(), 1.0)
-    with pytest.raises(SettingsError, match="of kind mcd-unet; found UNet"):
+    with pytest.raises(SettingsError, match="of dropout need a network of kind mcd-unet; found UNet"):
         DropoutSampler(build_network(NetworkSpec(width=2)))
     with pytest.raises(SettingsError, match=r"blocks must be some of the 6 that 23 trials have; found \[6\]"):
         run_trials(sampler, image(), SETTINGS, [6])

@@ -78,7 +78,10 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--preset", "slow"), "ASL training: preset must be one of paper, quick; found 'slow'."),
+        (
+            ("--preset", "slow"),
+            "preset must be one of paper, quick, prob-paper, prob-quick; found 'slow'.",
+        ),
         (("--preset", "quick", "--settings", "x.json"), "takes either --preset or --settings; found both."),
         (("--settings", "nowhere.json"), "settings nowhere.json: must be a file"),
         (("--threads", "0"), "--threads: must be at least 1; found 0."),
@@ -99,6 +102,6 @@ def test_members_that_sweep_patches_are_refused(tmp_path: Path) -> None:
     words = ("asl", "evaluate", "--pool", str(tmp_path / "pool"), "--out", str(tmp_path / "out"), *TEST)
     done = RUNNER.invoke(app, words)
     assert done.exit_code == 2
-    assert "trials: need a network with dropout, of kind mcd-unet; found UNet." in done.output
+    assert "trials: need a network that answers by chance, of kind mcd-unet or prob-unet; found UNet." in done.output
     missing = RUNNER.invoke(app, [*words, "--member", "s9"])
     assert "pool tiny: has the members s0-e01; found 's9'." in missing.output

@@ -16,6 +16,7 @@ from pool.networks import NetworkSpec
 from pool.phantom.asl import make_asl_study
 from pool.phantom.presets import get_preset
 from tune.asl.images import AslImages, phantom_studies
+from tune.asl.objectives import objective
 from tune.asl.settings import AslTrainingSettings
 from tune.asl.train import train_asl
 from tune.asl.training import AslTraining
@@ -49,7 +50,9 @@ def test_the_papers_recipe_is_the_default_and_comes_back_from_json() -> None:
     paper = AslTrainingSettings.paper()
     assert (paper.n_epochs, paper.batch_size, paper.learning_rate, paper.loss) == (150, 12, 1e-4, "dice")
     assert (paper.network.width, paper.network.n_frames, paper.network.n_classes) == (64, 1, 2)
-    for settings in (paper, AslTrainingSettings.quick(seeds=(1, 2))):
+    prob = AslTrainingSettings.prob_paper()
+    assert (prob.kl_weight, prob.loss, prob.weight_decay) == (10.0, "binary-cross-entropy", 1e-5)
+    for settings in (paper, AslTrainingSettings.quick(seeds=(1, 2)), prob, AslTrainingSettings.prob_quick()):
         again = AslTrainingSettings.from_dict(json.loads(json.dumps(settings.to_dict())))
         assert again == settings
         assert again.sha256() == settings.sha256()
@@ -129,6 +132,27 @@ def test_the_learning_rate_of_a_cosine_falls_to_nothing() -> None:
     assert rates[0] == pytest.approx(2e-2, rel=0.2)
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 4e-3
+
+
+def test_rates_of_thirds_are_the_papers() -> None:
+    training, validation = rings(4).split(0.3)
+    run = AslTraining(recipe(schedule="thirds", n_epochs=3, learning_rate=1e-4), 1, training, validation)
+    assert [report.learning_rate for report in run.epochs()] == pytest.approx([1e-4, 5e-5, 1e-5])
+
+
+def test_a_probabilistic_network_learns_rings_and_the_divergence_has_its_weight() -> None:
+    training, validation = rings().split(0.3)
+    network = NetworkSpec(kind="prob-unet", width=4, n_poolings=1, n_frames=1, n_classes=2)
+    run = AslTraining(recipe(network=network, loss="binary-cross-entropy"), 1, training, validation)
+    assert list(run.epochs())[-1].validation_dice > 0.8
+    labels = torch.from_numpy(training.labels[:4] == 1).long()
+    images = torch.from_numpy(training.pixels[:4])[:, None]
+    losses = {}
+    for weight in (0.0, 10.0):
+        settings = recipe(network=network, loss="binary-cross-entropy", kl_weight=weight)
+        losses[weight] = objective(settings, run.network, torch.Generator().manual_seed(1))(images, labels)
+    _, divergence = run.network.learn(images, labels, torch.Generator().manual_seed(1))
+    assert float(losses[10.0] - losses[0.0]) == pytest.approx(float(divergence.mean()) * 10 / 24**2, rel=1e-3)
 
 
 def test_images_that_do_not_suit_the_network_are_refused() -> None:
