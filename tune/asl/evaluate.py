@@ -121,16 +121,13 @@ def evaluate_asl(
     sampler = sampler_of(member.network)
     trials, n_images = settings.trials(), 2 * settings.n_pairs * len(studies)
     n_all = n_images * trials.n_trials + 2 * settings.n_bootstrap_trials
-    outlined, segments, reasons = [], [], []
+    outlined: list[Outlined] = []
+    segments: list[FlowRow] = []
+    reasons = []
     for study in studies:
-        images = AslImages.of_studies([study], settings.n_pairs)
-        probability = np.zeros(study.labels.shape)
-        for pixels, labels, kind in zip(images.pixels, images.labels, images.kinds):
-            maps = _answer(sampler, pixels, labels == MYOCARDIUM, trials)
-            row = ImageRow.of(str(study.seed), kind, pixels, labels, maps)
-            outlined.append(Outlined(row, pixels, labels == MYOCARDIUM, maps.mask, maps.uncertainty))
-            probability += maps.probability[MYOCARDIUM] / len(images)
-            on_progress(len(outlined) * trials.n_trials, n_all)
+        images, probability = outline_study(sampler, study, settings.n_pairs, trials)
+        outlined += images
+        on_progress(len(outlined) * trials.n_trials, n_all)
         try:
             segments += segment_flows(study, probability >= MASK_THRESHOLD)
         except StudyError as error:
@@ -146,6 +143,25 @@ def evaluate_asl(
             found.curves[name] = _curve(sampler, item, settings)
             on_progress(n_all - (2 - number) * settings.n_bootstrap_trials, n_all)
     return found
+
+
+def outline_study(sampler: Sampler, study: AslStudy, n_pairs: int, trials: TrialSettings) -> tuple[list[Outlined], Map]:
+    """The images of a study's first pairs with the answers to them, and the mean probability of myocardium over them.
+
+    Args:
+        sampler: of the member.
+        study: with its truth.
+        n_pairs: pairs whose images are outlined.
+        trials: of each image.
+    """
+    images, outlined = AslImages.of_studies([study], n_pairs), []
+    probability = np.zeros(study.labels.shape, dtype=np.float32)
+    for pixels, labels, kind in zip(images.pixels, images.labels, images.kinds):
+        maps = _answer(sampler, pixels, labels == MYOCARDIUM, trials)
+        row = ImageRow.of(str(study.seed), kind, pixels, labels, maps)
+        outlined.append(Outlined(row, pixels, labels == MYOCARDIUM, maps.mask, maps.uncertainty))
+        probability += maps.probability[MYOCARDIUM] / len(images)
+    return outlined, probability
 
 
 def _answer(sampler: Sampler, pixels: Map, truth: Mask, trials: TrialSettings) -> TrialMaps:

@@ -22,8 +22,8 @@ def objective(settings: AslTrainingSettings, network: nn.Module, generator: torc
     """The recipe's loss of a network in training.
 
     With dropout it is the loss itself. A probabilistic U-Net also pays `kl_weight` times the divergence of posterior
-    from prior. Kohl et al. weigh it against cross-entropy summed over the pixels of an image; the losses here are means,
-    so the divergence is divided by the number of pixels.
+    from prior. Kohl et al. weigh it against cross-entropy summed over an image's pixels; the losses here are means, so
+    the divergence is divided by the number of pixels.
 
     Args:
         settings: the recipe.

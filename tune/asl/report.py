@@ -57,7 +57,7 @@ def write_report(evaluation: AslEvaluation, out_dir: Path) -> list[Path]:
     files = {
         IMAGES: _csv([asdict(item.row) for item in evaluation.images]),
         SEGMENTS: _csv([asdict(row) for row in evaluation.segments]),
-        **{name: _png(figure) for name, figure in figures(evaluation)},
+        **{name: png(figure) for name, figure in figures(evaluation)},
         REPORT: json.dumps(report_fields(evaluation), indent=1).encode() + b"\n",
     }
     for name, data in files.items():
@@ -107,17 +107,17 @@ def in_words(evaluation: AslEvaluation) -> Iterator[str]:
 def figures(evaluation: AslEvaluation) -> Iterator[tuple[str, Figure]]:
     """File name and figure."""
     rows, found = [item.row for item in evaluation.images], evaluation.summary
-    figure, (left, right) = _panels(1, 2)
+    figure, (left, right) = new_figure(1, 2)
     draw_uncertainties(rows, found.mcd_on_dice_uncertainty, left)
     draw_dice_and_uncertainty(rows, found.dice_on_mcd_uncertainty, right)
     yield UNCERTAINTIES, figure
     if found.flow is not None:
-        figure, (ax,) = _panels(1, 1)
+        figure, (ax,) = new_figure(1, 1)
         segments = evaluation.segments
         draw_flows([row.automatic for row in segments], [row.reference for row in segments], found.flow, ax)
         yield FLOW, figure
     if evaluation.curves:
-        figure, panels = _panels(1, len(evaluation.curves))
+        figure, panels = new_figure(1, len(evaluation.curves))
         for (name, curve), ax in zip(evaluation.curves.items(), panels):
             draw_trials_curve(curve, ax).set_title(f"image with the {name} MCD Uncertainty", fontsize=9)
         yield TRIALS, figure
@@ -128,7 +128,7 @@ def examples_figure(evaluation: AslEvaluation) -> Figure:
     """Images with least, middle and greatest MCD Uncertainty, their outlines above their maps (Figure 5B to E)."""
     in_order = evaluation.by_uncertainty()
     shown = {"least": in_order[0], "middle": in_order[len(in_order) // 2], "greatest": in_order[-1]}
-    figure, panels = _panels(2, len(shown))
+    figure, panels = new_figure(2, len(shown))
     for column, (name, item) in enumerate(shown.items()):
         above, below = panels[column], panels[len(shown) + column]
         draw_answer(item.pixels, item.truth, item.mask, above)
@@ -149,14 +149,16 @@ def _csv(rows: Sequence[dict[str, Any]]) -> bytes:
     return table.getvalue().encode()
 
 
-def _panels(n_rows: int, n_cols: int) -> tuple[Figure, list[Any]]:
+def new_figure(n_rows: int, n_cols: int) -> tuple[Figure, list[Any]]:
+    """A figure and its axes, row by row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.9 * n_cols, 3.6 * n_rows), layout="constrained")
     return figure, list(figure.subplots(n_rows, n_cols, squeeze=False).flat)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     buffer = io.BytesIO()

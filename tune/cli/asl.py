@@ -160,6 +160,68 @@ def evaluate(
         _refuse(error)
 
 
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Folder for networks, report and figure; new or an earlier sweep.")],
+    betas: Annotated[str, typer.Option(help="Comma-separated, rising.")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies to train on.")] = 600,
+    phantom_seed: Annotated[int, typer.Option(help="Of the studies to train on; the test's is the next.")] = 1,
+    test_studies: Annotated[int, typer.Option(help="Studies to test on, a control and a labelled image each.")] = 72,
+    trials: Annotated[int, typer.Option(help="Trials of a test image.")] = 20,
+    readers: ReadersOption = "one",
+    preset: Annotated[str | None, typer.Option(help="As of `asl train`.")] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    classes: Annotated[int | None, typer.Option(help="2: myocardium, the paper's; 3: and blood.")] = 2,
+    mlflow: MlflowOption = None,
+    threads: ThreadsOption = N_THREADS,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train networks with the Tversky loss at several betas, with BCE and Dice: false positives and negatives of each.
+
+    A sweep that was cut off goes on where it was: give the same command again.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        from pool.engine.machine import device_named
+        from pool.trials.settings import TrialSettings
+        from tune.asl.beta_report import errors_in_words, log_sweep, refuse_foreign_folder, sweep_in_words, write_sweep
+        from tune.asl.beta_sweep import sweep_betas
+        from tune.asl.images import AslImages, phantom_studies
+        from tune.cli.options import numbers
+
+        recipe = _chosen(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
+        refuse_foreign_folder(out)
+        torch.set_num_threads(_threads(threads))
+        chosen, of_image = numbers(betas, "--betas"), TrialSettings(trials)
+        images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, _Simulated(console))
+        tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, _Simulated(console))
+        found = sweep_betas(
+            recipe,
+            chosen,
+            images,
+            tested,
+            out,
+            of_image,
+            mlflow,
+            device_named(device),
+            lambda errors: console.print(errors_in_words(errors), highlight=False),
+        )
+        files = write_sweep(found, out)
+        for line in sweep_in_words(found):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
+        if mlflow is not None and log_sweep(mlflow, found, files):
+            console.print("curves and figure logged to MLflow", highlight=False)
+    except PoolError as error:
+        _refuse(error)
+    except KeyboardInterrupt as stop:
+        Console(stderr=True).print("Stopped; the same command goes on after the last whole network.", highlight=False)
+        raise typer.Exit(130) from stop
+
+
 class _Simulated:
     """A line every hundred studies."""
 

@@ -1,0 +1,56 @@
+"""False positives and negatives by the loss that a network was trained with, as the second paper's Figures 7 and S8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pool.evaluation.partial_volume import OutlineErrors
+from pool.figures.agreement import LINE_COLOUR, POINT_COLOUR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DASHES = ("--", ":", "-.", (0, (1, 3)))
+
+
+def draw_errors(
+    betas: Sequence[float], errors: Sequence[OutlineErrors], others: Sequence[OutlineErrors], ax: Axes
+) -> Axes:
+    """False positives and negatives an image against beta; levels of other losses and outlines as lines.
+
+    Args:
+        betas: weight of false negatives.
+        errors: one a beta.
+        others: at most four.
+        ax: axes.
+    """
+    positive, negative = [e.n_false_positive for e in errors], [e.n_false_negative for e in errors]
+    ax.plot(betas, positive, color=LINE_COLOUR, marker="o", markersize=4, label="false positives")
+    ax.plot(betas, negative, color=POINT_COLOUR, marker="s", markersize=4, label="false negatives")
+    for other, dashes in zip(others, DASHES):
+        for value, colour in ((other.n_false_positive, LINE_COLOUR), (other.n_false_negative, POINT_COLOUR)):
+            ax.axhline(value, color=colour, linewidth=0.9, linestyle=dashes)
+        ax.plot([], [], color="#55585e", linewidth=0.9, linestyle=dashes, label=other.name)
+    ax.set_xlabel("beta, weight of false negatives")
+    ax.set_ylabel("pixels an image")
+    ax.legend(fontsize=7, frameon=False)
+    above = ax.secondary_xaxis("top", functions=(_rest, _rest))
+    above.set_xlabel("1 - beta: reads as the paper's Figure 7", fontsize=8)
+    return ax
+
+
+def draw_balance(betas: Sequence[float], errors: Sequence[OutlineErrors], ax: Axes) -> Axes:
+    """False positives less false negatives, and Dice, against beta (Figure S8)."""
+    ax.axhline(0, color="#b0b4ba", linewidth=0.8, linestyle="--")
+    ax.plot(betas, [e.balance for e in errors], color=LINE_COLOUR, marker="o", markersize=4)
+    ax.set_xlabel("beta, weight of false negatives")
+    ax.set_ylabel("false positives less false negatives (pixels an image)", color=LINE_COLOUR)
+    right = ax.twinx()
+    right.plot(betas, [e.dice[0] for e in errors], color=POINT_COLOUR, marker="s", markersize=4)
+    right.set_ylabel("mean Dice", color=POINT_COLOUR)
+    return ax
+
+
+def _rest(beta: Any) -> Any:
+    return 1 - beta
