@@ -16,6 +16,7 @@ import torch
 
 from pool import __version__
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
+from pool.asl.command import add_command as add_asl_command
 from pool.bench.command import add_command as add_bench_command
 from pool.bench.race_check import add_command as add_race_check_command
 from pool.engine.calibration import calibrate
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add_race_check_command(commands)
     add_reserve_command(commands)
     add_flow_check_command(commands)
+    add_asl_command(commands)
     return parser
 
 

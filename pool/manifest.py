@@ -16,6 +16,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from pool.calibration import Calibration
 from pool.errors import PoolFolderError, SettingsError, WeightsHashError
 from pool.networks import NetworkSpec
 
@@ -43,6 +44,8 @@ class MemberEntry:
     network: NetworkSpec
     weights_sha256: str
     """SHA-256 of the safetensors file."""
+    calibration: Calibration | None = None
+    """From the member's score to the Dice to expect; members of mixed pools have one."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _SAFE_ID.fullmatch(self.id):
@@ -53,6 +56,20 @@ class MemberEntry:
             )
         if not isinstance(self.validation_dice, int | float) or not 0.0 <= self.validation_dice <= 1.0:
             raise PoolFolderError(f"member {self.id}", "validation Dice lies in [0, 1]", repr(self.validation_dice))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready fields; a calibration only where there is one: hashes of pools without stay as they were."""
+        fields = asdict(self)
+        fields["calibration"] = None if self.calibration is None else self.calibration.to_dict()
+        return {name: value for name, value in fields.items() if name != "calibration" or value is not None}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> MemberEntry:
+        """From JSON fields."""
+        found = {**fields, "network": NetworkSpec.from_dict(fields["network"])}
+        if "calibration" in fields:
+            found["calibration"] = Calibration.from_dict(fields["calibration"])
+        return cls(**found)
 
     @property
     def weights_name(self) -> str:
@@ -101,7 +118,8 @@ class PoolManifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON-ready fields."""
-        return {"manifest_version": MANIFEST_VERSION, **asdict(self)}
+        members = [member.to_dict() for member in self.members]
+        return {"manifest_version": MANIFEST_VERSION, **asdict(self), "members": members}
 
     def sha256(self) -> str:
         """Hash of the manifest, hence of every member's weights: the pool's identity in every result."""
@@ -118,9 +136,7 @@ class PoolManifest:
             version = fields["manifest_version"]
             if version != MANIFEST_VERSION:
                 raise PoolFolderError("manifest", f"version must be {MANIFEST_VERSION}", repr(version))
-            members = tuple(
-                MemberEntry(**{**row, "network": NetworkSpec.from_dict(row["network"])}) for row in fields["members"]
-            )
+            members = tuple(map(MemberEntry.from_dict, fields["members"]))
             return cls(fields["name"], members, fields["provenance"])
         except (KeyError, TypeError, AttributeError, SettingsError) as error:
             raise PoolFolderError("manifest", "has missing or unknown fields", str(error)) from error

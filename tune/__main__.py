@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tune.cli.asl import app as asl
+from tune.cli.asl_experiments import app as asl
 from tune.cli.bench import bench
 from tune.cli.dataset import dataset
 from tune.cli.evaluate import evaluate

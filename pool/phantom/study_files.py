@@ -117,6 +117,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="write DICOM files, in this dialect (siemens if none is named), instead of .npz",
     )
     command.add_argument("--dual-bolus", action="store_true", help="also write a prebolus of a tenth of the dose")
+    command.add_argument(
+        "--asl",
+        action="store_true",
+        help="instead: arterial spin labelling studies, for `python -m pool asl`",
+    )
     command.set_defaults(run=_run)
 
 
@@ -125,6 +130,14 @@ def _run(options: argparse.Namespace) -> None:
         print(f"wrote study {n_done} of {n_total}", file=sys.stderr, flush=True)
 
     preset = get_preset(options.preset)
+    if options.asl:
+        if options.dicom or options.dual_bolus or options.frames != DEFAULT_FRAMES:
+            rule = "goes without --dicom, --dual-bolus and --frames: pairs of images as .npz"
+            raise SettingsError("--asl", rule, "one of them")
+        from pool.phantom.asl_files import write_asl_studies  # it needs this module
+
+        write_asl_studies(options.out, preset, options.studies, options.seed, show)
+        return
     write_studies(
         options.out, preset, options.studies, options.seed, options.frames, options.dicom, options.dual_bolus, show
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from pathlib import Path
@@ -12,7 +11,18 @@ import torch
 import typer
 from rich.console import Console
 
-from pool.errors import PoolError, SettingsError
+from pool.errors import PoolError
+from tune.cli.asl_options import (
+    N_THREADS,
+    DeviceOption,
+    MlflowOption,
+    ReadersOption,
+    Simulated,
+    ThreadsOption,
+    checked_threads,
+    chosen_recipe,
+    refuse,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -20,11 +30,6 @@ app = typer.Typer(
     help="Networks of trials (Monte-Carlo dropout, probabilistic U-Net) on arterial spin labelling images.",
     pretty_exceptions_enable=False,
 )
-N_THREADS = torch.get_num_threads()
-MlflowOption = Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")]
-ReadersOption = Annotated[str, typer.Option(help="`one` draws all labels; of `many` every heart has another.")]
-ThreadsOption = Annotated[int, typer.Option(help="Torch threads.")]
-DeviceOption = Annotated[str, typer.Option(help="Torch device.")]
 
 
 @app.command()
@@ -80,10 +85,10 @@ def train(
             "kl_weight": kl_weight,
         }
         network = {"width": width, "n_poolings": poolings, "n_classes": classes}
-        settings = _chosen(preset, settings_file, changes, network)
+        settings = chosen_recipe(preset, settings_file, changes, network)
         refuse_used_folder(out, may_be_cut_short=False)
-        torch.set_num_threads(_threads(threads))
-        found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, _Simulated(console))
+        torch.set_num_threads(checked_threads(threads))
+        found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, Simulated(console))
         manifest = train_asl(
             settings,
             found,
@@ -99,7 +104,7 @@ def train(
             ),
         )
     except PoolError as error:
-        _refuse(error)
+        refuse(error)
     except KeyboardInterrupt as stop:
         Console(stderr=True).print("Stopped; nothing is kept.", highlight=False)
         raise typer.Exit(130) from stop
@@ -141,10 +146,10 @@ def evaluate(
 
         settings = AslEvaluationSettings(phantom, studies, seed, readers, pairs, trials, bootstrap_trials)
         refuse_foreign_folder(out)
-        torch.set_num_threads(_threads(threads))
+        torch.set_num_threads(checked_threads(threads))
         manifest = PoolManifest.load(pool)
         chosen = Member.load(pool, manifest.entry_of(member), device_named(device))
-        made = phantom_studies(phantom, studies, seed, readers, _Simulated(console))
+        made = phantom_studies(phantom, studies, seed, readers, Simulated(console))
         with ProgressBar("trials") as bar:
             found = evaluate_asl(chosen, made, settings, bar)
         files = write_report(found, out)
@@ -157,105 +162,4 @@ def evaluate(
             if log_asl_evaluation(mlflow, found, manifest, files):
                 console.print("numbers and figures logged to MLflow", highlight=False)
     except PoolError as error:
-        _refuse(error)
-
-
-@app.command()
-def sweep(
-    out: Annotated[Path, typer.Option(help="Folder for networks, report and figure; new or an earlier sweep.")],
-    betas: Annotated[str, typer.Option(help="Comma-separated, rising.")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
-    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
-    studies: Annotated[int, typer.Option(help="Studies to train on.")] = 600,
-    phantom_seed: Annotated[int, typer.Option(help="Of the studies to train on; the test's is the next.")] = 1,
-    test_studies: Annotated[int, typer.Option(help="Studies to test on, a control and a labelled image each.")] = 72,
-    trials: Annotated[int, typer.Option(help="Trials of a test image.")] = 20,
-    readers: ReadersOption = "one",
-    preset: Annotated[str | None, typer.Option(help="As of `asl train`.")] = None,
-    settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
-    classes: Annotated[int | None, typer.Option(help="2: myocardium, the paper's; 3: and blood.")] = 2,
-    mlflow: MlflowOption = None,
-    threads: ThreadsOption = N_THREADS,
-    device: DeviceOption = "cpu",
-) -> None:
-    """Train networks with the Tversky loss at several betas, with BCE and Dice: false positives and negatives of each.
-
-    A sweep that was cut off goes on where it was: give the same command again.
-    """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    console = Console()
-    try:
-        from pool.engine.machine import device_named
-        from pool.trials.settings import TrialSettings
-        from tune.asl.beta_report import errors_in_words, log_sweep, refuse_foreign_folder, sweep_in_words, write_sweep
-        from tune.asl.beta_sweep import sweep_betas
-        from tune.asl.images import AslImages, phantom_studies
-        from tune.cli.options import numbers
-
-        recipe = _chosen(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
-        refuse_foreign_folder(out)
-        torch.set_num_threads(_threads(threads))
-        chosen, of_image = numbers(betas, "--betas"), TrialSettings(trials)
-        images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, _Simulated(console))
-        tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, _Simulated(console))
-        found = sweep_betas(
-            recipe,
-            chosen,
-            images,
-            tested,
-            out,
-            of_image,
-            mlflow,
-            device_named(device),
-            lambda errors: console.print(errors_in_words(errors), highlight=False),
-        )
-        files = write_sweep(found, out)
-        for line in sweep_in_words(found):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
-        if mlflow is not None and log_sweep(mlflow, found, files):
-            console.print("curves and figure logged to MLflow", highlight=False)
-    except PoolError as error:
-        _refuse(error)
-    except KeyboardInterrupt as stop:
-        Console(stderr=True).print("Stopped; the same command goes on after the last whole network.", highlight=False)
-        raise typer.Exit(130) from stop
-
-
-class _Simulated:
-    """A line every hundred studies."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def __call__(self, n_done: int, n_total: int) -> None:
-        if n_done % 100 == 0 or n_done == n_total:
-            self._console.print(f"simulated {n_done} of {n_total} studies", highlight=False)
-
-
-def _chosen(preset: str | None, file: Path | None, changes: dict[str, Any], network: dict[str, Any]) -> Any:
-    from tune.asl.settings import PRESETS, AslTrainingSettings
-    from tune.cli.options import read_fields
-
-    if preset is not None and file is not None:
-        raise SettingsError("ASL training", "takes either --preset or --settings", "both")
-    if file is not None:
-        settings = AslTrainingSettings.from_dict(read_fields(file))
-    elif (preset or "paper") in PRESETS:
-        settings = PRESETS[preset or "paper"]()
-    else:
-        raise SettingsError("ASL training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
-    sizes = {field: value for field, value in network.items() if value is not None}
-    given = {field: value for field, value in changes.items() if value is not None}
-    return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))
-
-
-def _threads(n: int) -> int:
-    if n < 1:
-        raise SettingsError("--threads", "must be at least 1", str(n))
-    return n
-
-
-def _refuse(error: PoolError) -> None:
-    Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-    raise typer.Exit(2) from error
+        refuse(error)

@@ -1,0 +1,46 @@
+"""`python -m pool asl STUDY --pool DIR --out DIR`: one ASL study on one machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl
+from pool.asl.result import in_words, write_asl_result
+from pool.asl.series import ARRAYS, AslSeries
+from pool.engine.machine import device_named
+from pool.member import Pool
+from pool.output import check_writable
+from pool.perfusion.asl import AslValues
+from pool.progress import ProgressBar
+from pool.trials.settings import ADVISED_TRIALS, TrialSettings
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `asl` to the command line of `pool`."""
+    command = commands.add_parser("asl", help="outline an arterial spin labelling study and measure its flow")
+    command.add_argument("study", type=Path, help=f".npz with {', '.join(ARRAYS)}")
+    command.add_argument("--pool", type=Path, required=True, help="folder that `python -m tune asl mix` wrote")
+    command.add_argument("--out", type=Path, required=True, help="folder for the results: new, empty or an earlier one")
+    command.add_argument("--trials", type=int, default=ADVISED_TRIALS, help="of every member (default %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of the trials (default %(default)s)")
+    command.add_argument("--field", type=float, default=3.0, help="field strength [T] (default %(default)s)")
+    command.add_argument("--threads", type=int, default=1, help="torch threads (default %(default)s)")
+    command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = AslAnalysisSettings(
+        TrialSettings(options.trials, options.seed),
+        AslValues(field_t=options.field),
+        options.threads,
+        device_named(options.device),
+    )
+    check_writable(options.out)
+    pool, series = Pool.load(options.pool, settings.device), AslSeries.load(options.study)
+    with ProgressBar("members") as bar:
+        analysis = analyse_asl(series, pool, settings, bar)
+    files = write_asl_result(analysis, options.out)
+    print(in_words(analysis))
+    print(f"wrote {', '.join(path.name for path in files)} to {options.out}")

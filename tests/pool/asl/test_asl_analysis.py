@@ -1,0 +1,132 @@
+"""One ASL study from file to result, by a mixed pool of two kinds of member."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pool.__main__ import main
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
+from pool.asl.series import AslSeries
+from pool.calibration import Calibration
+from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
+from pool.manifest import PoolManifest, save_manifest
+from pool.member import Pool
+from pool.networks import NetworkSpec
+from pool.perfusion.asl import measure_asl
+from pool.phantom.asl_files import write_asl_studies
+from pool.phantom.presets import get_preset
+from pool.trials.maps import TrialMaps
+from pool.trials.run import run_trials
+from pool.trials.samplers import sampler_of
+from pool.trials.settings import TrialSettings
+from tests.samples import tiny_pool
+
+SETTINGS = AslAnalysisSettings(TrialSettings(4, batch_size=4))
+FLAT = Calibration("mcd_uncertainty", ((0.1, 0.8),), 30, 0.0, "0" * 64)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("asl") / "studies"
+    (path,) = write_asl_studies(folder, get_preset("inD"), 1, 4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two untrained members of two kinds; of the second, better things are expected."""
+    folder = tmp_path_factory.mktemp("mixed")
+    kinds = ("mcd-unet", "prob-unet")
+    pools = [tiny_pool(folder / kind, 1, NetworkSpec(kind, 4, 2, 1, 3)) for kind in kinds]
+    entries = []
+    for kind, manifest, dice in zip(kinds, pools, (0.7, 0.8)):
+        known = replace(FLAT, knots=((0.1, dice),))
+        entries.append(replace(manifest.members[0], id=kind, calibration=known))
+        (folder / kind / "s0-e01.safetensors").rename(folder / f"{kind}.safetensors")
+    save_manifest(folder, PoolManifest("mixed", tuple(entries)))
+    return folder
+
+
+def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: Path, mixed: Path) -> None:
+    series, pool = AslSeries.load(study), Pool.load(mixed)
+    found = analyse_asl(series, pool, SETTINGS)
+    assert found.selection.chosen == "prob-unet"
+    sums = run_trials(sampler_of(pool.members[1].network), mean_control(series.control), SETTINGS.trials)
+    assert sums is not None
+    alone = TrialMaps.of(sums)
+    assert np.array_equal(found.mask, alone.mask)
+    assert np.array_equal(found.uncertainty, alone.uncertainty)
+    assert found.mcd_uncertainty == alone.mcd_uncertainty
+    assert series.baseline is not None
+    assert series.ti_s is not None
+    whole = measure_asl(series.control, series.labelled, series.baseline, series.ti_s, [alone.mask])
+    assert found.no_flow == ""
+    assert found.flow[0].name == "myocardium"
+    assert found.flow[0].mbf_ml_min_g == pytest.approx(float(whole.mbf_ml_min_g[0]))
+    without = analyse_asl(replace(series, baseline=None), pool, SETTINGS)
+    assert without.flow == ()
+    assert without.no_flow == "flow needs a baseline image and inversion times"
+
+
+def test_the_command_leaves_a_result_of_the_same_bytes(
+    study: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["asl", str(study), "--pool", str(mixed), "--out", str(tmp_path / "out"), "--trials", "4"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "chosen: prob-unet" in said
+    assert "compared: expected Dice of 1 mcd-unet by mcd_uncertainty, learned on 30 images; 1 prob-unet" in said
+    files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert set(files) == {"maps.npz", "overlay.png", "result.json"}
+    result = json.loads(files["result.json"])
+    assert result["selection"]["chosen"] == "prob-unet"
+    assert result["selection"]["rule"] == "max-expected-dice"
+    with np.load(tmp_path / "out" / "maps.npz") as maps:
+        assert int(maps["mask"].sum()) == result["n_myocardium_px"]
+        assert set(maps) == {"mask", "uncertainty"} | {
+            f"{name}-{kind}" for name in ("mask", "uncertainty") for kind in ("mcd-unet", "prob-unet")
+        }
+    assert main(words) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_members_without_calibration_leave_no_outline_and_patches_are_refused(study: Path, tmp_path: Path) -> None:
+    series = AslSeries.load(study)
+    tiny_pool(tmp_path / "raw", 1, NetworkSpec("mcd-unet", 4, 2, 1, 3))
+    found = analyse_asl(series, Pool.load(tmp_path / "raw"), SETTINGS)
+    assert found.selection.chosen is None
+    assert "has no calibration" in found.selection.reason
+    assert not found.mask.any()
+    assert np.isnan(found.uncertainty).all()
+    assert found.no_flow == "there is no outline"
+    tiny_pool(tmp_path / "patches", 1)
+    with pytest.raises(SettingsError, match="pool tiny: needs members of trials for ASL; found patches alone"):
+        analyse_asl(series, Pool.load(tmp_path / "patches"), SETTINGS)
+
+
+def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = AslSeries.load(study)
+    with pytest.raises(InconsistentStudyError, match="needs control and labelled images, pairs of one size"):
+        replace(good, labelled=good.labelled[:2])
+    with pytest.raises(InconsistentStudyError, match="needs a baseline of the images' size"):
+        replace(good, baseline=np.ones((3, 3), np.float32))
+    with pytest.raises(InconsistentStudyError, match="needs two inversion times a pair"):
+        replace(good, ti_s=np.ones(6))
+    with pytest.raises(InconsistentStudyError, match="pixel spacing between 0 and 100 mm"):
+        replace(good, pixel_spacing_mm=(0.0, 2.0))
+    with pytest.raises(NonFiniteError, match="must be a finite number"):
+        replace(good, control=good.control * np.nan)
+    np.savez(tmp_path / "half.npz", control=good.control)
+    with pytest.raises(UnreadableFileError, match="file half.npz: must hold control, .*; found no labelled"):
+        AslSeries.load(tmp_path / "half.npz")
+    (tmp_path / "cut.npz").write_bytes(study.read_bytes()[:1000])
+    with pytest.raises(UnreadableFileError, match="must be a whole, readable .npz file"):
+        AslSeries.load(tmp_path / "cut.npz")
+    assert main(["asl", str(tmp_path / "x.dcm"), "--pool", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert main(["phantom", "--asl", "--dual-bolus", "--out", str(tmp_path / "p")]) == 2
+    assert "--asl: goes without --dicom, --dual-bolus and --frames" in capsys.readouterr().err

@@ -1,0 +1,95 @@
+"""A mixed pool: members of several pools in one folder, each calibrated on images that none of them was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pool.asl.analysis import mean_control
+from pool.calibration import Calibration
+from pool.errors import SettingsError
+from pool.evaluation.overlap import dice
+from pool.manifest import PoolManifest, save_manifest, verify_pool
+from pool.member import Member
+from pool.phantom.asl import AslStudy
+from pool.shapes import MYOCARDIUM
+from pool.trials.maps import TrialMaps
+from pool.trials.run import run_trials
+from pool.trials.samplers import sampler_of
+from pool.trials.settings import TrialSettings
+from tune.assemble import refuse_used_folder, software
+
+SCORE = "mcd_uncertainty"
+"""What members of trials are calibrated by."""
+
+
+def mix_pools(
+    folders: Sequence[Path],
+    out_dir: Path,
+    studies: Sequence[AslStudy],
+    trials: TrialSettings,
+    name: str = "asl-mixed",
+    device: str = "cpu",
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> PoolManifest:
+    """Write all members of some pools as one pool, with calibrations learned on studies of known truth.
+
+    A member's id becomes `POOL-ID`, POOL being its pool's name, as two pools may know the same id. Its curve is from
+    its MCD Uncertainty to Dice, over the mean control image of every study, the one that an analysis outlines; images
+    without an outline have no score and are left out.
+
+    Args:
+        folders: of the pools, members of trials alone.
+        out_dir: new or empty.
+        studies: that no member was trained on.
+        trials: of every image; expected Dice hold for about as many.
+        name: of the mixed pool.
+        device: torch's.
+        on_progress: called with images done and in all.
+
+    Raises:
+        SettingsError: no pools, a member of patches, or too few images with an outline.
+        PoolFolderError: a pool that is not what its manifest says, or two members that would have one id.
+        OutputError: `out_dir` is in use.
+    """
+    refuse_used_folder(out_dir, may_be_cut_short=False)
+    pools = [(folder, PoolManifest.load(folder)) for folder in folders]
+    found = [(folder, manifest.name, entry) for folder, manifest in pools for entry in manifest.members]
+    if not found:
+        raise SettingsError("mixed pool", "needs at least one pool", "none")
+    data_sha256, n_done, entries = _sha256(studies), 0, []
+    for folder, pool_name, entry in found:
+        sampler, scores, dices = sampler_of(Member.load(folder, entry, device).network), [], []
+        for study in studies:
+            sums = run_trials(sampler, mean_control(study.control), trials)
+            assert sums is not None  # only `keep_going` makes it None
+            maps = TrialMaps.of(sums)
+            if maps.mcd_uncertainty is not None:
+                scores.append(maps.mcd_uncertainty)
+                dices.append(dice(maps.mask, study.labels == MYOCARDIUM))
+            n_done += 1
+            on_progress(n_done, len(studies) * len(found))
+        learned = Calibration.learn(SCORE, scores, dices, data_sha256)
+        entries.append((folder, entry, replace(entry, id=f"{pool_name}-{entry.id}", calibration=learned)))
+    provenance = {
+        "software": software(),
+        "pools": {manifest.name: manifest.sha256() for _, manifest in pools},
+        "calibrated_on": data_sha256,
+        "trials": trials.to_dict(),
+    }
+    manifest = PoolManifest(name, tuple(renamed for _, _, renamed in entries), provenance)  # ids are checked here
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for folder, entry, renamed in entries:
+        shutil.copyfile(folder / entry.weights_name, out_dir / renamed.weights_name)
+    save_manifest(out_dir, manifest)
+    return verify_pool(out_dir)
+
+
+def _sha256(studies: Sequence[AslStudy]) -> str:
+    digest = hashlib.sha256()
+    for study in studies:
+        digest.update(study.control.tobytes() + study.labels.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,127 @@
+"""`python -m tune asl sweep` and `... mix`: experiments with several members of trials."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from pool.errors import PoolError
+from tune.cli.asl import app
+from tune.cli.asl_options import (
+    N_THREADS,
+    DeviceOption,
+    MlflowOption,
+    ReadersOption,
+    Simulated,
+    ThreadsOption,
+    checked_threads,
+    chosen_recipe,
+    refuse,
+)
+
+
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Folder for networks, report and figure; new or an earlier sweep.")],
+    betas: Annotated[str, typer.Option(help="Comma-separated, rising.")] = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies to train on.")] = 600,
+    phantom_seed: Annotated[int, typer.Option(help="Of the studies to train on; the test's is the next.")] = 1,
+    test_studies: Annotated[int, typer.Option(help="Studies to test on, a control and a labelled image each.")] = 72,
+    trials: Annotated[int, typer.Option(help="Trials of a test image.")] = 20,
+    readers: ReadersOption = "one",
+    preset: Annotated[str | None, typer.Option(help="As of `asl train`.")] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    classes: Annotated[int | None, typer.Option(help="2: myocardium, the paper's; 3: and blood.")] = 2,
+    mlflow: MlflowOption = None,
+    threads: ThreadsOption = N_THREADS,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Train networks with the Tversky loss at several betas, with BCE and Dice: false positives and negatives of each.
+
+    A sweep that was cut off goes on where it was: give the same command again.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        from pool.engine.machine import device_named
+        from pool.trials.settings import TrialSettings
+        from tune.asl.beta_report import errors_in_words, log_sweep, refuse_foreign_folder, sweep_in_words, write_sweep
+        from tune.asl.beta_sweep import sweep_betas
+        from tune.asl.images import AslImages, phantom_studies
+        from tune.cli.options import numbers
+
+        recipe = chosen_recipe(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
+        refuse_foreign_folder(out)
+        torch.set_num_threads(checked_threads(threads))
+        chosen, of_image = numbers(betas, "--betas"), TrialSettings(trials)
+        images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
+        tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
+        found = sweep_betas(
+            recipe,
+            chosen,
+            images,
+            tested,
+            out,
+            of_image,
+            mlflow,
+            device_named(device),
+            lambda errors: console.print(errors_in_words(errors), highlight=False),
+        )
+        files = write_sweep(found, out)
+        for line in sweep_in_words(found):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
+        if mlflow is not None and log_sweep(mlflow, found, files):
+            console.print("curves and figure logged to MLflow", highlight=False)
+    except PoolError as error:
+        refuse(error)
+    except KeyboardInterrupt as stop:
+        Console(stderr=True).print("Stopped; the same command goes on after the last whole network.", highlight=False)
+        raise typer.Exit(130) from stop
+
+
+@app.command()
+def mix(
+    pools: Annotated[str, typer.Option(help="Comma-separated folders of pools whose members are taken.")],
+    out: Annotated[Path, typer.Option(help="Pool folder to write; new or empty.")],
+    phantom: Annotated[str, typer.Option(help="Preset whose studies calibrate the members.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies, at least 20.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of these; neither the training's nor a test's.")] = 3,
+    readers: ReadersOption = "one",
+    trials: Annotated[int, typer.Option(help="Trials of an image.")] = 100,
+    name: Annotated[str, typer.Option(help="Name of the pool.")] = "asl-mixed",
+    threads: ThreadsOption = N_THREADS,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Make one pool of several kinds of member, whose scores become comparable as expected Dice."""
+    console = Console()
+    try:
+        from pool.engine.machine import device_named
+        from pool.progress import ProgressBar
+        from pool.trials.settings import TrialSettings
+        from tune.asl.images import phantom_studies
+        from tune.asl.mix import mix_pools
+        from tune.assemble import refuse_used_folder
+
+        of_image = TrialSettings(trials)
+        refuse_used_folder(out, may_be_cut_short=False)
+        torch.set_num_threads(checked_threads(threads))
+        made = phantom_studies(phantom, studies, seed, readers, Simulated(console))
+        folders = [Path(folder.strip()) for folder in pools.split(",")]
+        with ProgressBar("images") as bar:
+            manifest = mix_pools(folders, out, made, of_image, name, device_named(device), bar)
+    except PoolError as error:
+        refuse(error)
+    for member in manifest.members:
+        if (known := member.calibration) is not None:
+            low, high = known.knots[-1][1], known.knots[0][1]
+            words = f"expected Dice from {low:.3f} to {high:.3f} ± {known.residual_sd:.3f}, {known.n_images} images"
+            console.print(f"{member.id}  {member.network.kind} by {known.score}: {words}", highlight=False)
+    console.print(f"{manifest.n_members} members in {out}", highlight=False, soft_wrap=True)
