@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +41,8 @@ class Calibration:
     """Standard deviation of Dice about the curve on them."""
     data_sha256: str
     """Hash of the images and their labels."""
+    n_trials: int | None = None
+    """Trials behind each score, of which MCD Uncertainty grows; None of a score that is of no trials."""
 
     def __post_init__(self) -> None:
         scores, dices = ([knot[i] for knot in self.knots] for i in (0, 1))
@@ -75,7 +77,14 @@ class Calibration:
             raise SettingsError("calibration", "has missing or unknown fields", str(error)) from error
 
     @classmethod
-    def learn(cls, score: str, scores: Sequence[float], dices: Sequence[float], data_sha256: str) -> Calibration:
+    def learn(
+        cls,
+        score: str,
+        scores: Sequence[float],
+        dices: Sequence[float],
+        data_sha256: str,
+        n_trials: int | None = None,
+    ) -> Calibration:
         """The falling curve nearest to the images in least squares (isotonic regression), at a few knots.
 
         The images, by rising score, are cut into as many groups as there are knots; a knot is the mean score of a group
@@ -85,6 +94,7 @@ class Calibration:
             score: its name.
             scores, dices: one an image, all with an outline.
             data_sha256: of the images.
+            n_trials: behind each score, if there are trials.
 
         Raises:
             SettingsError: too few images, or values that are not finite.
@@ -101,6 +111,6 @@ class Calibration:
             at, value = float(x[order][group].mean()), float(np.clip(curve[group].mean(), 0.0, 1.0))
             if not knots or at > knots[-1][0]:
                 knots.append((at, min(value, knots[-1][1]) if knots else value))
-        found = cls(score, tuple(knots), len(x), 0.0, data_sha256)
+        found = cls(score, tuple(knots), len(x), 0.0, data_sha256, n_trials)
         left = [dice - found.expected_dice(value) for value, dice in zip(x, y)]
-        return cls(score, tuple(knots), len(x), float(np.std(left)), data_sha256)
+        return replace(found, residual_sd=float(np.std(left)))

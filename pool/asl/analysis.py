@@ -149,7 +149,8 @@ def analyse_asl(
             sums = run_trials(sampler_of(member.network), image, settings.trials)
             assert sums is not None  # only `keep_going` makes it None
             answers[entry.id] = TrialMaps.of(sums)
-            scores.append(CalibratedScore.of(entry, {"mcd_uncertainty": answers[entry.id].mcd_uncertainty}))
+            found = {"mcd_uncertainty": answers[entry.id].mcd_uncertainty}
+            scores.append(CalibratedScore.of(entry, found, settings.trials.n_trials))
         except PoolError as error:
             scores.append(CalibratedScore.of(entry, {}, failure=str(error)))
         on_progress(number, len(members))

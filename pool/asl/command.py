@@ -9,6 +9,7 @@ from pool.asl.analysis import AslAnalysisSettings, analyse_asl
 from pool.asl.result import in_words, write_asl_result
 from pool.asl.series import ARRAYS, AslSeries
 from pool.engine.machine import device_named
+from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.output import check_writable
 from pool.perfusion.asl import AslValues
@@ -22,7 +23,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("study", type=Path, help=f".npz with {', '.join(ARRAYS)}")
     command.add_argument("--pool", type=Path, required=True, help="folder that `python -m tune asl mix` wrote")
     command.add_argument("--out", type=Path, required=True, help="folder for the results: new, empty or an earlier one")
-    command.add_argument("--trials", type=int, default=ADVISED_TRIALS, help="of every member (default %(default)s)")
+    command.add_argument("--trials", type=int, help="of every member (default: as many as it was calibrated with)")
     command.add_argument("--seed", type=int, default=0, help="of the trials (default %(default)s)")
     command.add_argument("--field", type=float, default=3.0, help="field strength [T] (default %(default)s)")
     command.add_argument("--threads", type=int, default=1, help="torch threads (default %(default)s)")
@@ -31,16 +32,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> None:
-    settings = AslAnalysisSettings(
-        TrialSettings(options.trials, options.seed),
-        AslValues(field_t=options.field),
-        options.threads,
-        device_named(options.device),
-    )
+    device = device_named(options.device)
     check_writable(options.out)
-    pool, series = Pool.load(options.pool, settings.device), AslSeries.load(options.study)
+    pool, series = Pool.load(options.pool, device), AslSeries.load(options.study)
+    n_trials = calibrated_trials(pool.manifest) if options.trials is None else options.trials
+    trials, values = TrialSettings(n_trials, options.seed), AslValues(field_t=options.field)
+    settings = AslAnalysisSettings(trials, values, options.threads, device)
     with ProgressBar("members") as bar:
         analysis = analyse_asl(series, pool, settings, bar)
     files = write_asl_result(analysis, options.out)
     print(in_words(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
+
+
+def calibrated_trials(manifest: PoolManifest) -> int:
+    """As many trials as the first calibrated member of a pool was calibrated with; the advised number without one."""
+    known = (member.calibration.n_trials for member in manifest.members if member.calibration is not None)
+    return next((n_trials for n_trials in known if n_trials is not None), ADVISED_TRIALS)

@@ -18,7 +18,7 @@ from tests.samples import tiny_pool
 
 
 def calibration(*knots: tuple[float, float], score: str = "mcd_uncertainty") -> Calibration:
-    return Calibration(score, knots, 60, 0.03, "0" * 64)
+    return Calibration(score, knots, 60, 0.03, "0" * 64, n_trials=100)
 
 
 def entry(member_id: str, known: Calibration | None, kind: str = "mcd-unet") -> MemberEntry:
@@ -75,9 +75,9 @@ def test_the_choice_is_by_expected_dice_never_by_raw_scores_and_says_what_it_com
     latent = entry("b", calibration((0.01, 0.85), (0.02, 0.6)), "prob-unet")
     raw = entry("c", None)
     scores = [
-        CalibratedScore.of(latent, {"mcd_uncertainty": 0.02}),  # by far the least raw score
-        CalibratedScore.of(dropout, {"mcd_uncertainty": 0.3}),
-        CalibratedScore.of(raw, {"mcd_uncertainty": 0.001}),
+        CalibratedScore.of(latent, {"mcd_uncertainty": 0.02}, 100),  # by far the least raw score
+        CalibratedScore.of(dropout, {"mcd_uncertainty": 0.3}, 100),
+        CalibratedScore.of(raw, {"mcd_uncertainty": 0.001}, 100),
     ]
     found = select_calibrated([dropout, latent, raw], scores)
     assert found.chosen == "a"
@@ -91,9 +91,15 @@ def test_the_choice_is_by_expected_dice_never_by_raw_scores_and_says_what_it_com
     assert tie.chosen == "0"
 
 
+def test_a_score_of_another_number_of_trials_cannot_be_read() -> None:
+    score = CalibratedScore.of(entry("a", calibration((0.2, 0.9))), {"mcd_uncertainty": 0.3}, 1000)
+    assert score.expected_dice is None
+    assert score.ineligible == "its calibration is of 100 trials, its score of 1000"
+
+
 def test_nobody_is_chosen_where_nobody_is_eligible() -> None:
     one = entry("a", calibration((0.2, 0.9)))
-    empty = CalibratedScore.of(one, {"mcd_uncertainty": None})
+    empty = CalibratedScore.of(one, {"mcd_uncertainty": None}, 100)
     failed = CalibratedScore.of(replace(one, id="b"), {}, failure="died")
     found = select_calibrated([one, replace(one, id="b")], [failed, empty])
     assert found.chosen is None

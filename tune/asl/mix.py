@@ -45,7 +45,7 @@ def mix_pools(
         folders: of the pools, members of trials alone.
         out_dir: new or empty.
         studies: that no member was trained on.
-        trials: of every image; expected Dice hold for about as many.
+        trials: of every image; an analysis must make as many.
         name: of the mixed pool.
         device: torch's.
         on_progress: called with images done and in all.
@@ -72,7 +72,7 @@ def mix_pools(
                 dices.append(dice(maps.mask, study.labels == MYOCARDIUM))
             n_done += 1
             on_progress(n_done, len(studies) * len(found))
-        learned = Calibration.learn(SCORE, scores, dices, data_sha256)
+        learned = Calibration.learn(SCORE, scores, dices, data_sha256, trials.n_trials)
         entries.append((folder, entry, replace(entry, id=f"{pool_name}-{entry.id}", calibration=learned)))
     provenance = {
         "software": software(),

@@ -99,8 +99,10 @@ def in_words(evaluation: AslEvaluation) -> Iterator[str]:
         noise = found.mcd_uncertainty_on_noise
         yield f"MCD Uncertainty and physiological noise: R2 {noise.r_squared:.2f} over {noise.n} studies (paper 0.13)"
     for name, curve in evaluation.curves.items():
-        spread = ", ".join(f"{n}: {100 * sd:.1f} %" for n, sd in zip(curve.n_trials, curve.mcd_sd))
-        yield f"standard deviation of MCD Uncertainty by trials, image with the {name} ({curve.n_all} made): {spread}"
+        yield f"image with the {name} MCD Uncertainty, scores over those of {curve.n_all} trials:"
+        columns = (curve.n_trials, curve.mcd_mean, curve.mcd_sd, curve.dice_mean, curve.dice_sd)
+        for n, mcd, mcd_sd, of_dice, of_dice_sd in zip(*columns):
+            yield f"  {n:5d} trials: MCD {mcd:.3f} ± {mcd_sd:.3f}, Dice {of_dice:.3f} ± {of_dice_sd:.3f}"
     yield from evaluation.reasons
 
 

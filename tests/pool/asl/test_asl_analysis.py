@@ -27,7 +27,7 @@ from pool.trials.settings import TrialSettings
 from tests.samples import tiny_pool
 
 SETTINGS = AslAnalysisSettings(TrialSettings(4, batch_size=4))
-FLAT = Calibration("mcd_uncertainty", ((0.1, 0.8),), 30, 0.0, "0" * 64)
+FLAT = Calibration("mcd_uncertainty", ((0.1, 0.8),), 30, 0.0, "0" * 64, n_trials=4)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: 
 def test_the_command_leaves_a_result_of_the_same_bytes(
     study: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["asl", str(study), "--pool", str(mixed), "--out", str(tmp_path / "out"), "--trials", "4"]
-    assert main(words) == 0
+    words = ["asl", str(study), "--pool", str(mixed), "--out", str(tmp_path / "out")]
+    assert main(words) == 0  # as many trials as the members were calibrated with
     said = capsys.readouterr().out
     assert "chosen: prob-unet" in said
     assert "compared: expected Dice of 1 mcd-unet by mcd_uncertainty, learned on 30 images; 1 prob-unet" in said
@@ -91,6 +91,7 @@ def test_the_command_leaves_a_result_of_the_same_bytes(
         assert set(maps) == {"mask", "uncertainty"} | {
             f"{name}-{kind}" for name in ("mask", "uncertainty") for kind in ("mcd-unet", "prob-unet")
         }
+    assert result["settings"]["trials"]["n_trials"] == 4
     assert main(words) == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
