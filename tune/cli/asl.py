@@ -128,6 +128,9 @@ def evaluate(
     bootstrap_trials: Annotated[
         int, typer.Option(help="Trials of two images whose scores are resampled; the paper's are 16384, 0: none.")
     ] = 2048,
+    compare: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier evaluation of another member on the same images.")
+    ] = None,
     mlflow: MlflowOption = None,
     threads: ThreadsOption = N_THREADS,
     device: DeviceOption = "cpu",
@@ -140,12 +143,15 @@ def evaluate(
         from pool.manifest import PoolManifest
         from pool.member import Member
         from pool.progress import ProgressBar
+        from tune.asl.against import against, read_images
         from tune.asl.evaluate import AslEvaluationSettings, evaluate_asl
         from tune.asl.images import phantom_studies
         from tune.asl.report import in_words, refuse_foreign_folder, write_report
 
         settings = AslEvaluationSettings(phantom, studies, seed, readers, pairs, trials, bootstrap_trials)
         refuse_foreign_folder(out)
+        if compare is not None:
+            read_images(compare)  # refused now rather than after minutes of trials
         torch.set_num_threads(checked_threads(threads))
         manifest = PoolManifest.load(pool)
         chosen = Member.load(pool, manifest.entry_of(member), device_named(device))
@@ -155,6 +161,8 @@ def evaluate(
         files = write_report(found, out)
         for line in in_words(found):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if compare is not None:
+            console.print(against(found, compare).in_words(), highlight=False, soft_wrap=True, markup=False)
         console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
         if mlflow is not None:
             from tune.asl.tracking import log_asl_evaluation

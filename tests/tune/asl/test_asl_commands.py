@@ -64,8 +64,18 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
     assert run.data.metrics["asl/inD/mean_dice_all"] == pytest.approx(mean)
     assert "asl/asl.json" in [item.path for item in client.list_artifacts(run.info.run_id, "asl")]
 
-    again = RUNNER.invoke(app, words)  # replaces the earlier one
+    shutil.copytree(tmp_path / "out", tmp_path / "first")
+    again = RUNNER.invoke(app, [*words, "--compare", str(tmp_path / "first")])  # replaces the earlier one
     assert again.exit_code == 0, again.output
+    assert "that of first: R2 1.000 over 4 images" in again.output
+    assert "Dice +0.000" in again.output
+    other = RUNNER.invoke(app, [*words[:4], "--out", str(tmp_path / "x"), *TEST, "--compare", str(tmp_path / "pool")])
+    assert "folder pool: must hold an ASL evaluation's images.csv" in other.output
+    others = RUNNER.invoke(
+        app, [*words[:4], "--out", str(tmp_path / "x"), *TEST, "--seed", "5", "--compare", str(tmp_path / "first")]
+    )
+    assert others.exit_code == 2
+    assert "evaluation first: must be of the same test images" in others.output
     assert json.loads((tmp_path / "out" / "asl.json").read_text()) == report
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").mkdir()
