@@ -103,7 +103,7 @@ class Member:
     def _check_frames(self, prepared: PreparedSlice) -> None:
         kind = self.entry.network.kind
         if kind != PATCH_KIND:
-            remedy = "Use pool.trials, or leave it out."
+            remedy = "Those of trials outline ASL studies: `python -m pool asl`."
             raise SettingsError(f"member {self.entry.id}", "only networks of patches sweep slices", f"a {kind}", remedy)
         n_frames = prepared.frames.shape[0]
         if n_frames != self.entry.network.n_frames:
