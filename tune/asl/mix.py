@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pool.asl.analysis import mean_control
-from pool.calibration import Calibration
-from pool.errors import SettingsError
+from pool.calibration import FEWEST_IMAGES, Calibration
+from pool.errors import OutputError, SettingsError
 from pool.evaluation.overlap import dice
 from pool.manifest import PoolManifest, save_manifest, verify_pool
 from pool.member import Member
@@ -18,7 +18,7 @@ from pool.phantom.asl import AslStudy
 from pool.shapes import MYOCARDIUM
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
-from pool.trials.samplers import sampler_of
+from pool.trials.samplers import Sampler, sampler_of
 from pool.trials.settings import TrialSettings
 from tune.assemble import refuse_used_folder, software
 
@@ -57,35 +57,58 @@ def mix_pools(
     """
     refuse_used_folder(out_dir, may_be_cut_short=False)
     pools = [(folder, PoolManifest.load(folder)) for folder in folders]
-    found = [(folder, manifest.name, entry) for folder, manifest in pools for entry in manifest.members]
-    if not found:
-        raise SettingsError("mixed pool", "needs at least one pool", "none")
-    data_sha256, n_done, entries = _sha256(studies), 0, []
-    for folder, pool_name, entry in found:
-        sampler, scores, dices = sampler_of(Member.load(folder, entry, device).network), [], []
-        for study in studies:
-            sums = run_trials(sampler, mean_control(study.control), trials)
-            assert sums is not None  # only `keep_going` makes it None
-            maps = TrialMaps.of(sums)
-            if maps.mcd_uncertainty is not None:
-                scores.append(maps.mcd_uncertainty)
-                dices.append(dice(maps.mask, study.labels == MYOCARDIUM))
-            n_done += 1
-            on_progress(n_done, len(studies) * len(found))
-        learned = Calibration.learn(SCORE, scores, dices, data_sha256, trials.n_trials)
-        entries.append((folder, entry, replace(entry, id=f"{pool_name}-{entry.id}", calibration=learned)))
+    found = [
+        (folder, entry, replace(entry, id=f"{manifest.name}-{entry.id}"))
+        for folder, manifest in pools
+        for entry in manifest.members
+    ]
+    if not found or len(studies) < FEWEST_IMAGES:
+        rule = f"needs at least one pool, and {FEWEST_IMAGES} studies to learn from"
+        raise SettingsError("mixed pool", rule, f"{len(pools)} pools, {len(studies)} studies")
+    PoolManifest(name, tuple(renamed for _, _, renamed in found))  # ids that clash are refused before minutes of work
+    data_sha256, members = _sha256(studies), []
+    for number, (folder, entry, renamed) in enumerate(found):
+        sampler = sampler_of(Member.load(folder, entry, device).network)
+
+        def count(n_done: int, before: int = number * len(studies)) -> None:
+            on_progress(before + n_done, len(studies) * len(found))
+
+        members.append(replace(renamed, calibration=_calibrated(sampler, studies, trials, data_sha256, count)))
     provenance = {
         "software": software(),
         "pools": {manifest.name: manifest.sha256() for _, manifest in pools},
         "calibrated_on": data_sha256,
         "trials": trials.to_dict(),
     }
-    manifest = PoolManifest(name, tuple(renamed for _, _, renamed in entries), provenance)  # ids are checked here
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for folder, entry, renamed in entries:
-        shutil.copyfile(folder / entry.weights_name, out_dir / renamed.weights_name)
-    save_manifest(out_dir, manifest)
+    manifest = PoolManifest(name, tuple(members), provenance)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for folder, entry, renamed in found:
+            shutil.copyfile(folder / entry.weights_name, out_dir / renamed.weights_name)
+        save_manifest(out_dir, manifest)
+    except OSError as error:
+        raise OutputError(f"pool folder {out_dir.name}", "must be writable", error.strerror or str(error)) from error
     return verify_pool(out_dir)
+
+
+def _calibrated(
+    sampler: Sampler,
+    studies: Sequence[AslStudy],
+    trials: TrialSettings,
+    data_sha256: str,
+    on_study: Callable[[int], None],
+) -> Calibration:
+    """What a member's score means on these studies."""
+    scores, dices = [], []
+    for number, study in enumerate(studies, 1):
+        sums = run_trials(sampler, mean_control(study.control), trials)
+        assert sums is not None  # only `keep_going` makes it None
+        maps = TrialMaps.of(sums)
+        if maps.mcd_uncertainty is not None:
+            scores.append(maps.mcd_uncertainty)
+            dices.append(dice(maps.mask, study.labels == MYOCARDIUM))
+        on_study(number)
+    return Calibration.learn(SCORE, scores, dices, data_sha256, trials.n_trials)
 
 
 def _sha256(studies: Sequence[AslStudy]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pool.errors import PoolError
+from pool.errors import PoolError, SettingsError
 from pool.member import Pool
 from pool.networks import NetworkSpec
 from pool.trials.settings import TrialSettings
@@ -25,25 +25,31 @@ def two_kinds(folder: Path) -> list[Path]:
     return [folder / kind for kind in ("mcd-unet", "prob-unet")]
 
 
-def test_mixing_calibrates_every_member_and_keeps_its_weights(tmp_path: Path) -> None:
-    studies, trials, folders = phantom_studies("inD", 20, 3), TrialSettings(2, batch_size=2), two_kinds(tmp_path)
-    found = mix_pools(folders, tmp_path / "mixed", studies, trials)
-    assert [member.id for member in found.members] == ["mcd-unet-s0-e01", "prob-unet-s0-e01"]
-    assert Pool.load(tmp_path / "mixed").manifest == found
-    for member in found.members:
-        assert member.calibration is not None
-        assert member.calibration.n_images == 20
-    with pytest.raises(PoolError, match="member ids must differ"):
-        mix_pools([folders[0], folders[0]], tmp_path / "twice", studies, trials)
-    assert not (tmp_path / "twice" / "manifest.json").exists()
-
-
-def test_the_command_says_what_can_be_expected_of_each_member(tmp_path: Path) -> None:
-    folders = ",".join(map(str, two_kinds(tmp_path)))
-    words = ["asl", "mix", "--pools", folders, "--out", str(tmp_path / "mixed"), "--trials", "2", "--threads", "1"]
-    refused = CliRunner().invoke(app, [*words, "--studies", "2"])
-    assert refused.exit_code == 2
-    assert "finite scores and Dice of at least 20 images; found 2 and 2" in refused.output
-    done = CliRunner().invoke(app, [*words, "--studies", "20"])
+def test_a_mixed_pool_holds_all_members_calibrated_and_the_command_says_so(tmp_path: Path) -> None:
+    folders = two_kinds(tmp_path)
+    words = ["asl", "mix", "--pools", ",".join(map(str, folders)), "--out", str(tmp_path / "mixed"), "--threads", "1"]
+    done = CliRunner().invoke(app, [*words, "--trials", "2", "--studies", "20"])
     assert done.exit_code == 0, done.output
     assert "prob-unet-s0-e01  prob-unet by mcd_uncertainty: expected Dice from" in done.output
+    pool = Pool.load(tmp_path / "mixed")
+    assert [member.entry.id for member in pool.members] == ["mcd-unet-s0-e01", "prob-unet-s0-e01"]
+    for member, folder in zip(pool.members, folders):
+        known = member.entry.calibration
+        assert known is not None
+        assert (known.n_images, known.n_trials, known.score) == (20, 2, "mcd_uncertainty")
+        assert (folder / "s0-e01.safetensors").read_bytes() == (
+            tmp_path / "mixed" / f"{member.entry.id}.safetensors"
+        ).read_bytes()
+
+
+def test_what_cannot_be_mixed_is_refused_before_anything_is_calibrated(tmp_path: Path) -> None:
+    folders, trials = two_kinds(tmp_path), TrialSettings(2, batch_size=2)
+    studies = 20 * phantom_studies("inD", 1, 3)
+    with pytest.raises(PoolError, match="member ids must differ"):
+        mix_pools([folders[0], folders[0]], tmp_path / "twice", studies, trials)
+    assert not (tmp_path / "twice").exists()
+    rule = "needs at least one pool, and 20 studies to learn from; found {} pools, {} studies"
+    with pytest.raises(SettingsError, match=rule.format(2, 19)):
+        mix_pools(folders, tmp_path / "mixed", studies[:19], trials)
+    with pytest.raises(SettingsError, match=rule.format(0, 20)):
+        mix_pools([], tmp_path / "mixed", studies, trials)
