@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pool.member import Pool
     from tune.evaluation.evaluate import EvaluationSettings
 
+LOG_WIDTH = 120
+"""Columns of a log."""
+
 
 def evaluate(
     pool: Annotated[Path, typer.Option(help="Pool folder.")],
@@ -43,6 +46,8 @@ def evaluate(
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = Console()
+    if not console.is_terminal:  # in a log tables keep all their columns
+        console = Console(width=LOG_WIDTH)
     try:
         _run(console, pool, out, sets, subjects, seed, stride, real_data, threads, device, mlflow, name, mbf)
     except PoolError as error:
