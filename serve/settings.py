@@ -14,6 +14,7 @@ from pool.analysis import AnalysisSettings
 from pool.errors import SettingsError
 from pool.guarded import ReadingLimits
 from pool.manifest import PoolManifest
+from pool.networks import PATCH_KIND
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
 from pool.sweep import SweepSettings
@@ -189,8 +190,16 @@ class ServiceSettings(BaseSettings):
         """Refuse settings that do not fit the pool.
 
         Raises:
-            SettingsError: more shards than members, or more answers wanted than there are members.
+            SettingsError: members of trials, more shards than members, or more answers wanted than there are members.
         """
+        trials = [entry.id for entry in manifest.members if entry.network.kind != PATCH_KIND]
+        if trials:
+            raise SettingsError(
+                "service setting pool_dir",
+                "must be a pool whose members sweep patches",
+                f"{len(trials)} of {manifest.n_members} members of trials, such as {trials[0]}",
+                "`python -m pool asl` outlines ASL studies with them.",
+            )
         for name, value in (("n_shards", self.n_shards), ("least_members", self.least_members or 1)):
             if value > manifest.n_members:
                 raise SettingsError(

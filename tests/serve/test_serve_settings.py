@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pool.errors import SettingsError
+from pool.networks import NetworkSpec
 from pool.race_settings import RaceSettings
 from serve.settings import ServiceSettings
 from tests.serve.fakes import manifest_of
@@ -64,6 +66,14 @@ def test_more_shards_or_answers_than_members_are_refused(field: str) -> None:
         SettingsError, match=f"service setting {field}: must be from 1 to the pool's 3 members; found 4"
     ):
         settings.check_pool(manifest_of(3))
+
+
+def test_members_of_trials_are_not_served() -> None:
+    manifest = manifest_of(3)
+    trials = replace(manifest.members[1], network=NetworkSpec(kind="mcd-unet", n_frames=1))
+    mixed = replace(manifest, members=(manifest.members[0], trials, manifest.members[2]))
+    with pytest.raises(SettingsError, match="must be a pool whose members sweep patches; found 1 of 3 members of tria"):
+        ServiceSettings(pool_dir=Path("pool")).check_pool(mixed)
 
 
 @pytest.mark.parametrize(
