@@ -75,7 +75,8 @@ def write_dicom_objects(analysis: StudyAnalysis, study: DicomStudy, folder: Path
     write_capture(folder / "contours.dcm", study, captured, origin=origin)
     if flow is not None:
         maps = flow.mbf_maps(analysis.series.slice_names, analysis.slices[0].mask.shape)
-        write_flow_map(folder / "mbf.dcm", study, maps, origin=origin)
+        if np.isfinite(maps).any():  # else every pixel's fit failed, which the result says
+            write_flow_map(folder / "mbf.dcm", study, maps, origin=origin)
 
 
 def blood_pools(analysis: StudyAnalysis) -> tuple[np.ndarray, np.ndarray] | None:

@@ -43,7 +43,7 @@ STATES = {
     Role.REST: Code("128975004", "SCT", "Resting State"),
 }
 BLOOD_FLOW = Code("126390", "DCM", "Absolute Regional Blood Flow")
-ML_MIN_G = Code("ml/min/g", "UCUM", "ml/min/g")
+ML_MIN_G = Code("mL/min/g", "UCUM", "mL/min/g")
 MM2, NO_UNITS = Code("mm2", "UCUM", "mm2"), Code("1", "UCUM", "no units")
 _AHA_NAMES_AND_CODES = (
     *(("Basal anterior", "264850008"), ("Basal anteroseptal", "396482007"), ("Basal inferoseptal", "396646008")),

@@ -131,6 +131,19 @@ def test_results_hold_segments_maps_figure_and_dicom_map(
     assert read_flow(tmp_path / "out").segments == analysis.flow.segments
 
 
+def test_a_study_whose_every_pixel_failed_keeps_its_other_results(
+    analysis: StudyAnalysis, dicom: DicomStudy, tmp_path: Path
+) -> None:
+    flow = analysis.flow
+    assert isinstance(flow, StudyFlow)
+    nothing = tuple(replace(s, mbf=np.full_like(s.mbf, np.nan), failed=s.segment > 0) for s in flow.slices)
+    names = {
+        path.name for path in write_results(replace(analysis, flow=replace(flow, slices=nothing)), tmp_path, dicom)
+    }
+    assert {"segmentation.dcm", "report.dcm", "flow.png", "result.json"} <= names
+    assert "mbf.dcm" not in names
+
+
 def test_what_keeps_flow_from_being_measured_is_a_reason_beside_the_outline(
     dicom: DicomStudy, study: PhantomStudy, manifest: PoolManifest
 ) -> None:

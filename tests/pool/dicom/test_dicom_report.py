@@ -135,8 +135,8 @@ def test_blood_flow_joins_by_aha_segment(tmp_path: Path, study: DicomStudy) -> N
     write_report(tmp_path / "sr.dcm", study, FOUND, drawn(tmp_path / "s", study), flow=flow, origin=ORIGIN)
     added = groups(pydicom.dcmread(tmp_path / "sr.dcm"))[2:]
     assert [numbers(group) for group in added] == [
-        {"Absolute Regional Blood Flow": (2.5, "ml/min/g")},
-        {"Absolute Regional Blood Flow": (3.25, "ml/min/g")},
+        {"Absolute Regional Blood Flow": (2.5, "mL/min/g")},
+        {"Absolute Regional Blood Flow": (3.25, "mL/min/g")},
     ]
     sites = [
         node.ConceptCodeSequence[0].CodeValue for g in added for path, node in nodes(g) if path[-1] == "Finding Site"

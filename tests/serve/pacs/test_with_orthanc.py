@@ -19,6 +19,7 @@ from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
 from pool.dicom.objects import blood_pools
 from pool.inputs import open_study
 from pool.member import Pool
+from pool.perfusion.results import StudyFlow
 from pool.phantom.dicom_files import DIALECTS, write_dicom_study
 from pool.phantom.presets import get_preset
 from pool.phantom.study import PhantomStudy, make_study
@@ -28,7 +29,7 @@ from serve.pacs.command import make_gateway
 from serve.pacs.dimse import receiver
 from serve.pacs.gateway import Gateway
 from serve.pacs.settings import PacsSettings
-from tests.samples import tiny_pool
+from tests.samples import few_shipped_members
 from tests.serve.pacs.orthanc import Orthanc, free_port, needs_orthanc, running_orthanc
 
 pytestmark = [needs_orthanc, pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -36,10 +37,10 @@ OUR_PORT = free_port()
 
 
 class Here:
-    """An analyst in this process, with a pool of untrained networks."""
+    """An analyst in this process, with one member of the pool that ships."""
 
     def __init__(self, folder: Path) -> None:
-        tiny_pool(folder, 1)
+        few_shipped_members(folder, 1)
         self._pool = Pool.load(folder)
         self.last: StudyAnalysis | None = None
         self.n_analyses = 0
@@ -47,8 +48,7 @@ class Here:
     def analyse(self, images: Path, out_dir: Path) -> None:
         study = open_study(images)
         torch.set_num_threads(1)
-        # without blood flow: fits in the large mask of an untrained network take minutes
-        settings = AnalysisSettings(sweep=SweepSettings(stride_px=16), flow=None)
+        settings = AnalysisSettings(sweep=SweepSettings(stride_px=16))
         self.last = analyse(study.series, self._pool, settings)
         write_results(self.last, out_dir, study.dicom)
         self.n_analyses += 1
@@ -75,7 +75,7 @@ def analyst(tmp_path_factory: pytest.TempPathFactory) -> Here:
 
 @pytest.fixture(scope="module")
 def phantom() -> PhantomStudy:
-    return make_study(get_preset("exD-1"), seed=3, n_frames=12)
+    return make_study(get_preset("exD-1"), seed=7, n_frames=24)
 
 
 def until_stored(gateway: Gateway, n: int = 1) -> None:
@@ -141,9 +141,19 @@ def check_results(orthanc: Orthanc, study_uid: str, analyst: Here, tmp_path: Pat
         np.testing.assert_array_equal(frame, masks[slice_of(item)])
     maps_there = [item for item in datasets.values() if item.SOPClassUID.name == "Parametric Map Storage"]
     (umap,) = [item for item in maps_there if item.SeriesDescription.startswith("U-map")]
-    maps = np.frombuffer(umap.FloatPixelData, "<f4").reshape(-1, umap.Rows, umap.Columns)
-    for values, item in zip(maps, umap.PerFrameFunctionalGroupsSequence, strict=True):
-        np.testing.assert_array_equal(values, analysis.uncertainties[slice_of(item)])
+    written = {id(umap): analysis.uncertainties}
+    if isinstance(analysis.flow, StudyFlow):
+        (mbf,) = [item for item in maps_there if item.SeriesDescription.startswith("MBF")]
+        flow = analysis.flow.mbf_maps(analysis.series.slice_names, analysis.masks.shape[1:])
+        assert (flow > 0.5).sum() > 100
+        written[id(mbf)] = np.nan_to_num(flow, nan=0.0)  # no viewer knows what to do with a NaN
+        units = mbf.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0].MeasurementUnitsCodeSequence[0]
+        assert units.CodeValue == "mL/min/g"
+    assert len(maps_there) == len(written)
+    for made_map in maps_there:
+        maps = np.frombuffer(made_map.FloatPixelData, "<f4").reshape(-1, made_map.Rows, made_map.Columns)
+        for values, item in zip(maps, made_map.PerFrameFunctionalGroupsSequence, strict=True):
+            np.testing.assert_array_equal(values, written[id(made_map)][slice_of(item)])
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))
@@ -163,6 +173,8 @@ def test_polled_analysed_and_stored_back(
     for _ in range(3):  # our own results have made the study larger: nothing is analysed again
         gateway.step()
     assert analyst.n_analyses == before + 1
+    assert analyst.last is not None
+    assert isinstance(analyst.last.flow, StudyFlow) == (dialect != "siemens-xa")  # whose files hold no inversion time
     check_results(orthanc, study_uid, analyst, tmp_path)
 
 
