@@ -152,7 +152,10 @@ def test_an_mlflow_that_cannot_be_reached_costs_one_warning(
         (["--patch", "24"], "training: patch_px must be a multiple of 16 for this network; found 24."),
         (["--patch", "inf"], "--patch takes numbers with commas between them; found 'inf'."),
         (["--patch", "big"], "--patch takes numbers with commas between them; found 'big'."),
-        (["--loss", "focal"], "training: loss must be one of cross-entropy, dice, cross-entropy+dice, tversky; found"),
+        (
+            ["--loss", "focal"],
+            "training: loss must be one of cross-entropy, binary-cross-entropy, dice, cross-entropy+dice, tversky; found",
+        ),
         (["--preset", "quick", "--epochs", "1", "--grace", "2"], "search: grace_epochs must lie from 1 to 1; found 2."),
         (["--resume"], "search folder out: must hold the search to resume; found no search-started.json."),
         (["--out", "."], "must be new or empty; found other files. Resume it with --resume, or name another folder."),
