@@ -154,7 +154,7 @@ def test_an_mlflow_that_cannot_be_reached_costs_one_warning(
         (["--patch", "big"], "--patch takes numbers with commas between them; found 'big'."),
         (
             ["--loss", "focal"],
-            "training: loss must be one of cross-entropy, binary-cross-entropy, dice, cross-entropy+dice, tversky; found",
+            "training: loss must be one of cross-entropy, binary-cross-entropy, dice, cross-entropy+dice, tversky",
         ),
         (["--preset", "quick", "--epochs", "1", "--grace", "2"], "search: grace_epochs must lie from 1 to 1; found 2."),
         (["--resume"], "search folder out: must hold the search to resume; found no search-started.json."),
