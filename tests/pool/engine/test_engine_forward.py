@@ -8,8 +8,7 @@ from torch import nn
 from pool.engine import Engine, EngineSettings
 from pool.engine.forward import SharedSlice
 from pool.errors import SettingsError
-from pool.networks import NetworkSpec
-from pool.networks.spec import KINDS
+from pool.networks import PATCH_KIND, NetworkSpec
 from pool.patch_order import ScatteredPatches
 from pool.patches import PatchBlock, PatchGrid
 from tests.pool.engine.networks import lively_network, random_slice
@@ -20,7 +19,6 @@ def plain(network: nn.Module, block: PatchBlock, frames: torch.Tensor) -> torch.
     return torch.softmax(network(block.patches(frames)), dim=1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("n_poolings", "grid", "n_shared"),
     [
@@ -32,8 +30,8 @@ def plain(network: nn.Module, block: PatchBlock, frames: torch.Tensor) -> torch.
         (2, PatchGrid(20, 8, 2), 0),
     ],
 )
-def test_every_patch_is_what_the_network_says(kind: str, n_poolings: int, grid: PatchGrid, n_shared: int) -> None:
-    network = lively_network(NetworkSpec(kind, 4, n_poolings, n_frames=5))
+def test_every_patch_is_what_the_network_says(n_poolings: int, grid: PatchGrid, n_shared: int) -> None:
+    network = lively_network(NetworkSpec(PATCH_KIND, 4, n_poolings, n_frames=5))
     frames, block = random_slice(5, grid.image_px), grid.block()
     expected = plain(network, block, frames)
     engine = Engine(network)
