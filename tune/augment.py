@@ -174,8 +174,8 @@ def _flat_field_gain(patches: torch.Tensor, settings: AugmentSettings, generator
     """
     n = len(patches)
     sigma = _uniform(n, settings.flat_field_sigma_px, patches, generator).clamp(min=0.1)
-    radius = min(math.ceil(3 * settings.flat_field_sigma_px[1]), patches.shape[-1] - 1)
     size = patches.shape[-1]
+    radius = min(math.ceil(3 * settings.flat_field_sigma_px[1]), size - 1)
     offsets = torch.arange(-radius, radius + 1, device=patches.device)
     kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
     kernel = kernel / kernel.sum(dim=1, keepdim=True)

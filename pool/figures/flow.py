@@ -68,17 +68,15 @@ def draw_flow_map(item: SliceFlow, top: float, ax: Axes) -> Axes:
     """Flow of every pixel of a slice about its myocardium; failed pixels are grey, a slice without any stays black."""
     rows, cols = np.nonzero(item.segment > 0)
     ax.set_facecolor("black")
+    ax.set_xticks([])
+    ax.set_yticks([])
     if len(rows) == 0:
-        ax.set_xticks([])
-        ax.set_yticks([])
         return ax
     grey = np.where(item.failed, 0.5, np.nan)
     ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
     ax.imshow(item.mbf, cmap=COLOURS, vmin=0, vmax=top)
     ax.set_xlim(cols.min() - 8, cols.max() + 8)
     ax.set_ylim(rows.max() + 8, rows.min() - 8)
-    ax.set_xticks([])
-    ax.set_yticks([])
     for point, name in zip(item.insertion_px or (), ("ant", "inf")):
         ax.plot(point[1], point[0], "+", color="white", markersize=7)
         ax.annotate(name, (point[1], point[0]), color="white", fontsize=6, xytext=(3, 3), textcoords="offset points")

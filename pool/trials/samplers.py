@@ -26,9 +26,8 @@ class Sampler(Protocol):
     multiple_px: int
     """Rows and columns of an image must be multiples of it."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where images and generators must be."""
+    device: torch.device
+    """Where images and generators must be."""
 
     def certain(self, image: torch.Tensor) -> object:
         """What all trials on an image `1 time row col` share."""
@@ -59,11 +58,7 @@ class DropoutSampler:
         self.rate = rate
         self.n_frames, self.multiple_px = network.n_frames, network.multiple_px
         self._network = _ready(network)
-
-    @property
-    def device(self) -> torch.device:
-        """Of the network."""
-        return self._network.classify.weight.device
+        self.device = self._network.classify.weight.device
 
     @torch.inference_mode()
     def certain(self, image: torch.Tensor) -> object:
@@ -88,11 +83,7 @@ class LatentSampler:
     def __init__(self, network: ProbUNet) -> None:
         self.n_frames, self.multiple_px = network.n_frames, network.multiple_px
         self._network = _ready(network)
-
-    @property
-    def device(self) -> torch.device:
-        """Of the network."""
-        return self._network.classify.weight.device
+        self.device = self._network.classify.weight.device
 
     @torch.inference_mode()
     def certain(self, image: torch.Tensor) -> object:
