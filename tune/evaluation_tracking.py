@@ -22,7 +22,7 @@ from tune.assemble import software
 from tune.evaluation.evaluate import Evaluation
 from tune.evaluation.pictures import NUMBERS_FIGURES, MemberPictures
 from tune.evaluation.report import REPORT, TABLE
-from tune.mlflow_store import connect, find_or_make_experiment, log_batches, runs_below
+from tune.mlflow_store import connect, find_or_make_experiment, find_run_of_pool, log_batches, runs_below
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,12 +69,9 @@ def log_evaluation(uri: str, evaluation: Evaluation, out_dir: Path, name: str, e
 
 def _find_runs(client: MlflowClient, evaluation: Evaluation) -> tuple[str, dict[str, str]] | None:
     """The pool's run, that of a training rather than of an evaluation, and its members' runs by member id."""
-    experiments = [str(item.experiment_id) for item in client.search_experiments()]
-    sha256 = evaluation.pool.manifest.sha256()
-    parents = client.search_runs(experiments, f"tags.pool_sha256 = '{sha256}'", max_results=100)
-    if not parents:
+    parent = find_run_of_pool(client, evaluation.pool.manifest.sha256())
+    if parent is None:
         return None
-    parent = min(parents, key=lambda run: (run.data.tags.get("kind") != "pool", -run.info.start_time))
     below = runs_below(client, str(parent.info.experiment_id), parent.info.run_id)
     children = {run.data.tags["member_id"]: run.info.run_id for run in below if "member_id" in run.data.tags}
     wanted = [member.id for member in evaluation.pool.manifest.members]

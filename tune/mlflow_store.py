@@ -82,6 +82,13 @@ def runs_below(client: MlflowClient, experiment_id: str, parent_id: str) -> Iter
         token = found.token or ""
 
 
+def find_run_of_pool(client: MlflowClient, pool_sha256: str) -> Run | None:
+    """The run of a pool in whatever experiment, that of its training rather than of an evaluation, the latest."""
+    experiments = [str(item.experiment_id) for item in client.search_experiments()]
+    found = client.search_runs(experiments, f"tags.pool_sha256 = '{pool_sha256}'", max_results=100)
+    return min(found, key=lambda run: (run.data.tags.get("kind") != "pool", -run.info.start_time), default=None)
+
+
 def find_or_make_experiment(client: MlflowClient, name: str, uri: str) -> str:
     """Id of the experiment; a new one is shown by the UI as model development."""
     from mlflow.exceptions import MlflowException

@@ -12,7 +12,7 @@ from pathlib import Path
 from pool.manifest import PoolManifest
 from tune.asl.evaluate import AslEvaluation
 from tune.assemble import software
-from tune.mlflow_store import connect, find_or_make_experiment, log_batches
+from tune.mlflow_store import connect, find_or_make_experiment, find_run_of_pool, log_batches
 from tune.tracking import EXPERIMENT
 
 FOLDER = "asl"
@@ -41,10 +41,9 @@ def log_asl_evaluation(
     """
     try:
         client, sha256 = connect(uri), manifest.sha256()
-        experiments = [str(item.experiment_id) for item in client.search_experiments()]
-        found = client.search_runs(experiments, f"tags.pool_sha256 = '{sha256}'", max_results=100)
-        if found:
-            run_id = min(found, key=lambda run: (run.data.tags.get("kind") != "pool", -run.info.start_time)).info.run_id
+        found = find_run_of_pool(client, sha256)
+        if found is not None:
+            run_id = found.info.run_id
         else:
             tags = {"kind": "evaluation", "pool_sha256": sha256, "code": software()}
             made_in = find_or_make_experiment(client, experiment, uri)
@@ -52,7 +51,7 @@ def log_asl_evaluation(
         log_batches(client, run_id, metrics=[(metrics(evaluation), 0)])
         for file in files:
             client.log_artifact(run_id, str(file), FOLDER)
-        if not found:
+        if found is None:
             client.set_terminated(run_id, "FINISHED")
     except Exception as error:
         _log.warning("MLflow could not be written to (%s); the evaluation's files are whole.", type(error).__name__)

@@ -21,8 +21,8 @@ from tune.cli.asl_options import (
     ThreadsOption,
     checked_threads,
     chosen_recipe,
-    refuse,
 )
+from tune.cli.refusal import refuse
 
 app = typer.Typer(
     add_completion=False,

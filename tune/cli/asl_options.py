@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
 
-from pool.errors import PoolError, SettingsError
+from pool.errors import SettingsError
 from tune.asl.settings import PRESETS, AslTrainingSettings
-from tune.cli.options import read_fields
+from tune.cli.options import chosen_from
 
 N_THREADS = torch.get_num_threads()
 MlflowOption = Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")]
@@ -47,17 +46,8 @@ def chosen_recipe(
     Raises:
         SettingsError: both or an unknown preset, a file that cannot be read, a recipe that makes no sense.
     """
-    if preset is not None and file is not None:
-        raise SettingsError("ASL training", "takes either --preset or --settings", "both")
-    if file is not None:
-        settings = AslTrainingSettings.from_dict(read_fields(file))
-    elif (preset or "paper") in PRESETS:
-        settings = PRESETS[preset or "paper"]()
-    else:
-        raise SettingsError("ASL training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
-    sizes = {field: value for field, value in network.items() if value is not None}
-    given = {field: value for field, value in changes.items() if value is not None}
-    return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))
+    read = AslTrainingSettings.from_dict
+    return chosen_from("ASL training", PRESETS, read, preset, file, changes, network)
 
 
 def checked_threads(n: int) -> int:
@@ -69,9 +59,3 @@ def checked_threads(n: int) -> int:
     if n < 1:
         raise SettingsError("--threads", "must be at least 1", str(n))
     return n
-
-
-def refuse(error: PoolError) -> NoReturn:
-    """End the command with the error's sentence and exit code 2."""
-    Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-    raise typer.Exit(2) from error

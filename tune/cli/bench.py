@@ -14,6 +14,7 @@ from rich.console import Console
 from pool.engine.machine import device_named
 from pool.errors import PoolError, SettingsError
 from tune.cli.options import chosen_settings
+from tune.cli.refusal import refuse
 
 
 def bench(
@@ -60,7 +61,6 @@ def bench(
             recipe = samples.settings_for_classes(settings)
             throughput = measure_throughput(recipe, samples, device, steps, pairs, on_pair)
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     text = f"share {throughput.share:.3f}, median of {pairs} pairs; {TARGET_SHARE} or more is wanted"
     console.print(text, highlight=False)

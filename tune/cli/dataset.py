@@ -13,6 +13,7 @@ from rich.table import Table
 from pool.errors import PoolError
 from pool.masks.values import MaskValues
 from pool.progress import ProgressBar
+from tune.cli.refusal import refuse
 from tune.own_data.build import Dataset, build_dataset
 from tune.own_data.collector import Rejection
 from tune.own_data.layout import find_studies
@@ -59,8 +60,7 @@ def dataset(
             made = build_dataset(find_studies(studies, masks), out, settings, bar, rejected.append)
     except PoolError as error:
         _show_rejections(rejected)
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     _show_rejections(rejected)
     for line in _summary(made, out, bool(salt)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)

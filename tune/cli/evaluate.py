@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+from tune.cli.refusal import refuse
 
 if TYPE_CHECKING:
     from pool.member import Pool
@@ -51,8 +52,7 @@ def evaluate(
     try:
         _run(console, pool, out, sets, subjects, seed, stride, real_data, threads, device, mlflow, name, mbf)
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
 
 
 def _run(

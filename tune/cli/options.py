@@ -5,13 +5,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from pool.errors import SettingsError
+from pool.networks import NetworkSpec
 from tune.settings import PRESETS, TrainingSettings
 
 DEFAULT_PRESET = "paper"
+
+
+class HasNetwork(Protocol):
+    """A recipe."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def network(self) -> NetworkSpec:
+        """What it trains."""
+
+
+Recipe = TypeVar("Recipe", bound=HasNetwork)
 
 
 def chosen_settings(
@@ -28,14 +43,33 @@ def chosen_settings(
     Raises:
         SettingsError: both or an unknown preset, a file that cannot be read, a recipe that makes no sense.
     """
+    return chosen_from("training", PRESETS, TrainingSettings.from_dict, preset, file, changes, network)
+
+
+def chosen_from(
+    subject: str,
+    presets: Mapping[str, Callable[[], Recipe]],
+    read: Callable[[dict[str, Any]], Recipe],
+    preset: str | None,
+    file: Path | None,
+    changes: dict[str, Any],
+    network: dict[str, Any],
+) -> Recipe:
+    """As `chosen_settings`, for recipes of any kind that have a network.
+
+    Args:
+        subject: of error texts.
+        presets: recipes by name, `paper` among them.
+        read: a recipe from the fields of a file.
+    """
     if preset is not None and file is not None:
-        raise SettingsError("training", "takes either --preset or --settings", "both")
+        raise SettingsError(subject, "takes either --preset or --settings", "both")
     if file is not None:
-        settings = TrainingSettings.from_dict(read_fields(file))
-    elif (preset or DEFAULT_PRESET) in PRESETS:
-        settings = PRESETS[preset or DEFAULT_PRESET]()
+        settings = read(read_fields(file))
+    elif (preset or DEFAULT_PRESET) in presets:
+        settings = presets[preset or DEFAULT_PRESET]()
     else:
-        raise SettingsError("training", f"preset must be one of {', '.join(PRESETS)}", repr(preset))
+        raise SettingsError(subject, f"preset must be one of {', '.join(presets)}", repr(preset))
     given = {field: value for field, value in changes.items() if value is not None}
     sizes = {field: value for field, value in network.items() if value is not None}
     return dataclasses.replace(settings, **given, network=dataclasses.replace(settings.network, **sizes))

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+from tune.cli.refusal import refuse
 from tune.tracking.registry import DEFAULT_ALIAS, RegistryName
 
 
@@ -25,6 +26,5 @@ def register(
 
         version = register_pool(pool, mlflow, target)
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     Console().print(f"models:/{name}/{version}, also models:/{name}@{alias}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pool.errors import PoolError
 from tune.cli.options import chosen_settings, numbers, whole_numbers
+from tune.cli.refusal import refuse
 from tune.interrupt import sigterm_as_ctrl_c
 from tune.resources import Resources
 
@@ -94,8 +95,7 @@ def search(
                 _say_stopped(kept if (out / STARTED_NAME).is_file() else "not kept")
                 raise typer.Exit(stopped_code()) from stop
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     console.print(search_table(ranked))
     for row in ranked:
         if row.failure is not None:

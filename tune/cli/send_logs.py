@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pool.errors import PoolError
+from tune.cli.refusal import refuse
 from tune.errors import JournalError, MlflowError
 
 
@@ -22,8 +23,7 @@ def send_logs(
     try:
         n_sent, n_refused = _send(storage, mlflow)
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     refused = f", {n_refused} not taken" if n_refused else ""
     Console().print(f"{n_sent} entries sent{refused}", highlight=False)
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pool.errors import PoolError, SettingsError
 from tune.cli.options import chosen_settings
+from tune.cli.refusal import refuse
 from tune.interrupt import sigterm_as_ctrl_c
 from tune.resources import Resources
 from tune.storage import refuse_unusable_places
@@ -114,8 +115,7 @@ def train(
                 start_from,
             )
     except PoolError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(2) from error
+        refuse(error)
     except KeyboardInterrupt as stop:
         kept = f"kept in {storage}; the same command with --resume continues it" if storage and data else "not kept"
         Console(stderr=True).print(f"Stopped; the training is {kept}.", highlight=False, soft_wrap=True, markup=False)
