@@ -132,10 +132,10 @@ def _analyse(options: argparse.Namespace) -> None:
 
 def calibrated(pool: Pool, settings: AnalysisSettings) -> SweepSettings:
     """The sweep with the batch size that is fastest here; on a GPU as it is, where free memory decides."""
-    member = pool.members[0]
-    torch.set_num_threads(settings.n_threads)
-    if is_on_gpu(member.network):
+    if not pool.of_patches or is_on_gpu(pool.of_patches[0].network):
         return settings.sweep
+    member = pool.of_patches[0]
+    torch.set_num_threads(settings.n_threads)
     how = EngineSettings(settings.sweep.dtype, settings.sweep.batch_size)
     found = calibrate(member.network, member.entry.network, how, layouts=(True,)).settings
     return replace(settings.sweep, batch_size=found.batch_size or settings.sweep.batch_size)

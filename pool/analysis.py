@@ -73,12 +73,12 @@ class StudyAnalysis:
     @property
     def n_absent(self) -> int:
         """Sweeps, over all slices and members, that gave no answer."""
-        return sum(self.manifest.n_members - len(item.member_masks) for item in self.slices)
+        return sum(len(self.manifest.of_patches) - len(item.member_masks) for item in self.slices)
 
     @property
     def few_answers(self) -> str:
         """Slices about which members gave no answer, in words; empty where all members answered about all."""
-        n_members = self.manifest.n_members
+        n_members = len(self.manifest.of_patches)
         few = [(item.name, len(item.member_masks)) for item in self.slices if len(item.member_masks) < n_members]
         return ", ".join(f"{n} of {n_members} members answered about slice {name}" for name, n in few)
 
@@ -112,11 +112,11 @@ def analyse(
     on_progress: Callable[[int, int], None] | None = None,
     inputs: FlowInputs | None = None,
 ) -> StudyAnalysis:
-    """Analyse a study with every member of a pool, one after the other.
+    """Analyse a study with every member of a pool that sweeps patches, one after the other.
 
     Args:
         series: the study.
-        pool: all members, on the device of the settings.
+        pool: all members, on the device of the settings; those of trials, which take ASL images, are left out.
         settings: see `AnalysisSettings`.
         on_progress: called with (sweeps done, sweeps in total) after every member's sweep of a slice; in a race with
             patch passes, whose total grows as it becomes known who goes on.
@@ -124,7 +124,7 @@ def analyse(
 
     Raises:
         StudyError: a study that cannot be analysed, see `pool.errors`.
-        SettingsError: a pool that is only a shard, or on another device.
+        SettingsError: a pool that is only a shard, on another device, or without members that sweep patches.
     """
     settings = settings or AnalysisSettings()
     if len(pool.members) != pool.manifest.n_members:
@@ -133,17 +133,20 @@ def analyse(
         )
     if pool.device_type != settings.device.split(":")[0]:
         raise SettingsError("pool", f"must be on the device {settings.device}", pool.device_type, "Load it there.")
+    if not pool.of_patches:
+        remedy = "Its members outline ASL studies: `python -m pool asl`."
+        raise SettingsError(f"pool {pool.manifest.name}", "needs members that sweep patches", "trials alone", remedy)
     torch.set_num_threads(settings.n_threads)
     prepared = prepare(series, settings.preprocess)
     if settings.race is not None:
         races = [SliceRace(item, pool.manifest, settings.sweep, settings.race) for item in prepared]
         _run_races(races, prepared, pool, settings.sweep, on_progress)
         return conclude_races(series, prepared, races, pool.manifest, settings, inputs)
-    n_sweeps = len(prepared) * len(pool.members)
+    n_sweeps = len(prepared) * len(pool.of_patches)
     answers: list[dict[str, MemberAnswer]] = []
     for item in prepared:
         answers.append({})
-        for member in pool.members:
+        for member in pool.of_patches:
             maps = member.analyse(item, settings.sweep)
             answers[-1][member.entry.id] = maps or MemberFailure("was stopped")
             if on_progress is not None:

@@ -75,7 +75,8 @@ def score_answer(entry: MemberEntry, answer: MemberAnswer, n_patches: int, nativ
 def score_members(
     answers: Mapping[str, MemberAnswer], manifest: PoolManifest, n_patches: int, native_masks: Mapping[str, Mask]
 ) -> list[MemberScore]:
-    """One score for every member of the manifest, in its order; one that is absent failed: "gave no answer".
+    """One score for every member of the manifest that sweeps patches, in its order; one that is absent failed, it "gave
+    no answer".
 
     Args:
         answers: by member id.
@@ -86,5 +87,5 @@ def score_members(
     absent = MemberFailure("gave no answer")
     return [
         score_answer(entry, answers.get(entry.id, absent), n_patches, native_masks.get(entry.id))
-        for entry in manifest.members
+        for entry in manifest.of_patches
     ]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pool.calibration import Calibration
 from pool.errors import PoolFolderError, SettingsError, WeightsHashError
-from pool.networks import NetworkSpec
+from pool.networks import PATCH_KIND, NetworkSpec
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
@@ -101,6 +101,16 @@ class PoolManifest:
     def n_members(self) -> int:
         """Number of members."""
         return len(self.members)
+
+    @property
+    def of_patches(self) -> tuple[MemberEntry, ...]:
+        """Those that sweep patches of perfusion slices."""
+        return tuple(member for member in self.members if member.network.kind == PATCH_KIND)
+
+    @property
+    def of_trials(self) -> tuple[MemberEntry, ...]:
+        """Those that answer by trials about ASL images."""
+        return tuple(member for member in self.members if member.network.kind != PATCH_KIND)
 
     def entry_of(self, member_id: str | None = None) -> MemberEntry:
         """A member by its id; without one, that with the best validation Dice, the first by id of equals.

@@ -120,6 +120,16 @@ class Pool:
     members: tuple[Member, ...]
 
     @property
+    def of_patches(self) -> tuple[Member, ...]:
+        """Members that sweep patches of perfusion slices."""
+        return tuple(member for member in self.members if member.entry.network.kind == PATCH_KIND)
+
+    @property
+    def of_trials(self) -> tuple[Member, ...]:
+        """Members that answer by trials about ASL images."""
+        return tuple(member for member in self.members if member.entry.network.kind != PATCH_KIND)
+
+    @property
     def device_type(self) -> str:
         """Kind of device the networks are on, such as `cpu` or `cuda`."""
         return next(self.members[0].network.parameters()).device.type

@@ -66,7 +66,7 @@ class SliceRace:
     ) -> None:
         self._prepared, self._settings = prepared, settings
         self._n_full = sweep.grid(prepared.frames.shape[1]).n_patches
-        self._racers = {entry.id: _Racer(entry) for entry in manifest.members}
+        self._racers = {entry.id: _Racer(entry) for entry in manifest.of_patches}
         self._counts = (*(level.n_patches for level in settings.levels), self._n_full)
         self._round: RaceRound | None = None
         self._result: dict[str, MemberAnswer] | None = None

@@ -32,6 +32,25 @@ class RaceTrial:
     least_times_fewer: float
     """The same of the slice where least was saved."""
 
+    @classmethod
+    def of(cls, excess: Sequence[float], n_passes: Sequence[int], n_exhaustive: int) -> RaceTrial:
+        """From each slice's excess of U_pp and patch passes.
+
+        Args:
+            excess: of the chosen member's U_pp over the least one, as a share.
+            n_passes: of the races.
+            n_exhaustive: patch passes of full sweeps of all members of one slice.
+        """
+        found = np.array(excess)
+        return cls(
+            n_slices=len(found),
+            same=float((found <= 0).mean()),
+            same_or_near=float((found <= SAME_ENOUGH).mean()),
+            greatest_excess=float(found.max()),
+            times_fewer=float(n_exhaustive * len(found) / sum(n_passes)),
+            least_times_fewer=float(n_exhaustive / max(n_passes)),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
         return asdict(self)
@@ -73,12 +92,4 @@ def try_races(
         n_passes.append(counts[reached].sum() + counts[0] * (~racing).sum())
         chosen = np.nanargmin(known[:, -1])
         excess.append(truth[chosen, -1] / max(truth[:, -1].min(), LEAST_U_PP) - 1)
-    n_exhaustive = len(members) * prefixes[-1]
-    return RaceTrial(
-        n_slices=len(excess),
-        same=float((np.array(excess) <= 0).mean()),
-        same_or_near=float((np.array(excess) <= SAME_ENOUGH).mean()),
-        greatest_excess=float(max(excess)),
-        times_fewer=float(n_exhaustive * len(excess) / sum(n_passes)),
-        least_times_fewer=float(n_exhaustive / max(n_passes)),
-    )
+    return RaceTrial.of(excess, n_passes, len(members) * prefixes[-1])

@@ -143,7 +143,7 @@ def members_npz(analysis: StudyAnalysis) -> bytes:
 
     Masks are final whether or not a member left a race early.
     """
-    ids = [entry.id for entry in analysis.manifest.members]
+    ids = [entry.id for entry in analysis.manifest.of_patches]
     empty = np.zeros_like(analysis.slices[0].mask)
     masks = np.stack([[item.member_masks.get(member_id, empty) for item in analysis.slices] for member_id in ids])
     return _npz({"ids": np.array(ids), "mask": analysis.series.to_input_grid(masks)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from pool import __version__
+from pool.answers import MemberFailure
 from pool.asl.series import AslSeries
 from pool.calibrated_selection import CalibratedScore, CalibratedSelection, select_calibrated
 from pool.errors import PoolError, SettingsError
-from pool.manifest import PoolManifest
+from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
-from pool.networks import PATCH_KIND
 from pool.perfusion.asl import AslFlow, AslValues, measure_asl
 from pool.perfusion.regions import SliceRegions
 from pool.perfusion.segments import SEGMENT_NAMES, find_insertion, segment_map
@@ -123,11 +123,11 @@ def analyse_asl(
 ) -> AslAnalysis:
     """Outline the mean control image with every member of trials, believe one, measure flow in its outline.
 
-    A member that fails is a score with its reason. Members that sweep patches have no answer to a single image.
+    What the service must equal, bit for bit. Members that sweep patches have no answer to a single image.
 
     Args:
         series: the study.
-        pool: its members of trials need a calibration, see `pool.calibration`.
+        pool: all members; those of trials need a calibration, see `pool.calibration`.
         settings: see there.
         on_progress: called with members done and in all.
 
@@ -135,35 +135,72 @@ def analyse_asl(
         SettingsError: a pool without members of trials.
         InconsistentStudyError: an image that shows nothing.
     """
-    members = [member for member in pool.members if member.entry.network.kind != PATCH_KIND]
-    if not members:
-        remedy = "Make one with `python -m tune asl train` and `python -m tune asl mix`."
-        raise SettingsError(f"pool {pool.manifest.name}", "needs members of trials for ASL", "patches alone", remedy)
+    check_trials(pool.manifest)
     torch.set_num_threads(settings.n_threads)
     image = mean_control(series.control)
-    answers: dict[str, TrialMaps] = {}
-    scores = []
-    for number, member in enumerate(members, 1):
-        entry = member.entry
+    answers: dict[str, TrialMaps | MemberFailure] = {}
+    for number, member in enumerate(pool.of_trials, 1):
         try:
             sums = run_trials(sampler_of(member.network), image, settings.trials)
             assert sums is not None  # only `keep_going` makes it None
-            answers[entry.id] = TrialMaps.of(sums)
-            found = {"mcd_uncertainty": answers[entry.id].mcd_uncertainty}
-            scores.append(CalibratedScore.of(entry, found, settings.trials.n_trials))
+            answers[member.entry.id] = TrialMaps.of(sums)
         except PoolError as error:
-            scores.append(CalibratedScore.of(entry, {}, failure=str(error)))
-        on_progress(number, len(members))
-    selection = select_calibrated([member.entry for member in members], scores)
+            answers[member.entry.id] = MemberFailure(str(error))
+        on_progress(number, len(pool.of_trials))
+    return conclude_asl(series, image, answers, pool.manifest, settings)
+
+
+def check_trials(manifest: PoolManifest) -> None:
+    """Refuse a pool that cannot outline ASL images.
+
+    Raises:
+        SettingsError: no members of trials.
+    """
+    if not manifest.of_trials:
+        remedy = "Make one with `python -m tune asl train` and `python -m tune asl mix`."
+        raise SettingsError(f"pool {manifest.name}", "needs members of trials for ASL", "patches alone", remedy)
+
+
+def conclude_asl(
+    series: AslSeries,
+    image: SliceFrames,
+    answers: Mapping[str, TrialMaps | MemberFailure],
+    manifest: PoolManifest,
+    settings: AslAnalysisSettings,
+) -> AslAnalysis:
+    """Believe one member and measure flow in its outline: the reduce step.
+
+    Args:
+        series: the study.
+        image: what the members saw, see `mean_control`.
+        answers: by id, in any order; a failure is a score with its reason, and so is a member of trials without answer.
+        manifest: of the whole pool.
+        settings: see there.
+    """
+    maps = {key: answer for key, answer in sorted(answers.items()) if isinstance(answer, TrialMaps)}
+    scores = [_score(entry, answers.get(entry.id), settings.trials.n_trials) for entry in manifest.of_trials]
+    selection = select_calibrated(manifest.of_trials, scores)
     if selection.chosen is None:
         empty, nothing = np.zeros(image.shape[1:], bool), np.full(image.shape[1:], np.nan, np.float32)
         why = "there is no outline"
-        return AslAnalysis(series, pool.manifest, settings, image[0], answers, selection, empty, nothing, (), why)
-    chosen = answers[selection.chosen]
+        return AslAnalysis(series, manifest, settings, image[0], maps, selection, empty, nothing, (), why)
+    chosen = maps[selection.chosen]
     flow, why = _flow(series, chosen, settings.values)
     return AslAnalysis(
-        series, pool.manifest, settings, image[0], answers, selection, chosen.mask, chosen.uncertainty, flow, why
+        series, manifest, settings, image[0], maps, selection, chosen.mask, chosen.uncertainty, flow, why
     )
+
+
+def _score(entry: MemberEntry, answer: TrialMaps | MemberFailure | None, n_trials: int) -> CalibratedScore:
+    if not isinstance(answer, TrialMaps):
+        return CalibratedScore.of(entry, {}, failure="gave no answer" if answer is None else answer.reason)
+    return CalibratedScore.of(entry, {"mcd_uncertainty": answer.mcd_uncertainty}, n_trials)
+
+
+def calibrated_trials(manifest: PoolManifest) -> int:
+    """As many trials as the first calibrated member of a pool was calibrated with; the advised number without one."""
+    known = (entry.calibration.n_trials for entry in manifest.of_trials if entry.calibration is not None)
+    return next((n_trials for n_trials in known if n_trials is not None), ADVISED_TRIALS)
 
 
 def mean_control(control: np.ndarray) -> SliceFrames:

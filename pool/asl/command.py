@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pool.asl.analysis import AslAnalysisSettings, analyse_asl
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, calibrated_trials
 from pool.asl.result import in_words, write_asl_result
 from pool.asl.series import ARRAYS, AslSeries
 from pool.engine.machine import device_named
-from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.output import check_writable
 from pool.perfusion.asl import AslValues
 from pool.progress import ProgressBar
-from pool.trials.settings import ADVISED_TRIALS, TrialSettings
+from pool.trials.settings import TrialSettings
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,9 +42,3 @@ def _run(options: argparse.Namespace) -> None:
     files = write_asl_result(analysis, options.out)
     print(in_words(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
-
-
-def calibrated_trials(manifest: PoolManifest) -> int:
-    """As many trials as the first calibrated member of a pool was calibrated with; the advised number without one."""
-    known = (member.calibration.n_trials for member in manifest.members if member.calibration is not None)
-    return next((n_trials for n_trials in known if n_trials is not None), ADVISED_TRIALS)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pool.bench.race_against_wide import as_trial, race_against_wide
 from pool.bench.race_measuring import measure_races, shifted_slices
 from pool.engine.machine import Machine, device_named
 from pool.engine.settings import DTYPES
@@ -28,6 +29,7 @@ from pool.race_measures import RaceMeasures
 from pool.race_settings import RaceSettings
 from pool.race_trial import try_races
 from pool.shapes import SliceFrames
+from pool.sweep import SweepSettings
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,6 +45,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="separated by commas, the first is the reference (default %(default)s); each takes a whole run",
     )
     command.add_argument("--out", type=Path, required=True, help="folder for the measures and the report")
+    command.add_argument(
+        "--wide",
+        action="store_true",
+        help="instead of full sweeps of all members: against a far wider race, in the first of --dtypes",
+    )
     command.add_argument(
         "--from", dest="measured", type=Path, help="instead of measuring: the race-measures.npz of an earlier run"
     )
@@ -62,6 +69,9 @@ def run(options: argparse.Namespace) -> None:
         raise SettingsError("race check", "--slices must be at least 1", str(options.slices))
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = PoolManifest.load(options.pool)
+    if options.wide:
+        _run_against_wide(options, dtypes[0])
+        return
     if options.measured is None:
         pool = Pool.load(options.pool, device_named(options.device))
         slices = shifted_slices(options.slices)
@@ -79,6 +89,21 @@ def run(options: argparse.Namespace) -> None:
     report = {"machine": machine, **report_of(measures, manifest)}
     (options.out / "race-check.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join(report["in_words"]) + f"\nwrote {options.out}\n")
+
+
+def _run_against_wide(options: argparse.Namespace, dtype: str) -> None:
+    pool = Pool.load(options.pool, device_named(options.device))
+    slices = shifted_slices(options.slices) + (real_slices(options.real) if options.real is not None else [])
+    sweep = SweepSettings(dtype=dtype)
+    with ProgressBar("slices") as bar:
+        found = race_against_wide(pool, slices, sweep, options.out / f"against-wide-{dtype}.jsonl", on_progress=bar)
+    n_full, n_members = sweep.grid().n_patches, len(pool.of_patches)
+    for name, among in kinds_of_slices([item.slice_name for item in found]).items():
+        some = [item for item, wanted in zip(found, among) if wanted]
+        if some:
+            sys.stdout.write(f"race, {name}: {as_trial(some, n_members, n_full).in_words()}\n")
+    n_wide = n_members * n_full * len(found) / sum(item.n_passes_wide for item in found)
+    sys.stdout.write(f"the wide race took {n_wide:.1f} times fewer than full sweeps\nwrote {options.out}\n")
 
 
 def real_slices(folder: Path) -> list[tuple[str, SliceFrames]]:

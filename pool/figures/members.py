@@ -87,8 +87,8 @@ def members_figure(analysis: StudyAnalysis) -> Figure:
     """A row a slice: outlines on the left, U-maps on the right."""
     from matplotlib.figure import Figure
 
-    n_rows = math.ceil(analysis.manifest.n_members / N_COLUMNS)
-    n_cols = min(N_COLUMNS, analysis.manifest.n_members)
+    n_members = len(analysis.manifest.of_patches)
+    n_rows, n_cols = math.ceil(n_members / N_COLUMNS), min(N_COLUMNS, n_members)
     width = max(7.0, 1.8 * n_cols)
     height = len(analysis.slices) * (0.5 + 1.05 * n_rows) + 0.6
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=BACKGROUND)
@@ -101,7 +101,7 @@ def members_figure(analysis: StudyAnalysis) -> Figure:
     raced = any(score.u_pp_estimate is not None for item in analysis.slices for score in item.selection.scores)
     estimates = "; ~ estimate of one that left the race, which has no U-map" if raced else ""
     figure.supxlabel(
-        f"{analysis.manifest.name}, {analysis.manifest.n_members} members, least U_pp first, frame: believed by "
+        f"{analysis.manifest.name}, {n_members} members, least U_pp first, frame: believed by "
         f"{analysis.settings.rule}{estimates}. Research use only, not for diagnosis.",
         color=LABEL_COLOUR,
         fontsize=9,

@@ -111,7 +111,7 @@ def overlay_figure(analysis: StudyAnalysis) -> Figure:
         draw_scores(item, right).set_title(f"rule {item.selection.rule}", fontsize=10)
         figure.colorbar(middle.images[0], ax=middle, shrink=0.8, label="U-map")
     figure.supxlabel(
-        f"{analysis.manifest.name}, {analysis.manifest.n_members} members. Research use only, not for diagnosis.",
+        f"{analysis.manifest.name}, {len(analysis.manifest.of_patches)} members. Research use only, not for diagnosis.",
         fontsize=8,
     )
     return figure
