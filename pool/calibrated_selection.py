@@ -67,6 +67,10 @@ class CalibratedSelection:
     """Which kinds were compared, and through what."""
     rule: str = RULE
 
+    def score_of(self, member_id: str) -> CalibratedScore:
+        """The score of a member of the selection."""
+        return next(score for score in self.scores if score.member_id == member_id)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready fields."""
         return asdict(self)

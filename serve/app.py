@@ -20,8 +20,9 @@ from serve.reading import GuardedReader
 from serve.runner import StudyRunner
 from serve.settings import ServiceSettings
 from serve.shards.handles import RunnerHandle, ShardHandle
+from serve.shards.limits import SelectorLimits
 from serve.shards.members import ShardWorker
-from serve.shards.selector import Selector, SelectorLimits
+from serve.shards.selector import Selector
 from serve.store.studies import StudyStore
 
 HEALTH_CHECK_PERIOD_S = 2.0
@@ -66,7 +67,13 @@ class SelectorReplica:
         in_order = [ShardHandle(shards[shard_name(k)]) for k in range(settings.n_shards)]
         metrics = WorkMetrics()
         self._selector = Selector(
-            manifest, in_order, settings.analysis, limits, put=ray.put, on_failure=metrics.note_shard_failure
+            manifest,
+            in_order,
+            settings.analysis,
+            limits,
+            put=ray.put,
+            on_failure=metrics.note_shard_failure,
+            asl_settings=settings.asl(manifest),
         )
         self._runner = StudyRunner(
             StudyStore(settings.studies_dir),

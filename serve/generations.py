@@ -7,6 +7,7 @@ Written at start and by `python -m serve roll`, read by the front whenever it ha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -66,8 +67,11 @@ class Generation:
 
 
 def basis_of(settings: ServiceSettings, manifest: PoolManifest) -> Basis:
-    """Pool and settings of a generation."""
-    return Basis(manifest.sha256(), settings.analysis.sha256())
+    """Pool and settings of a generation; those of ASL count where a pool has members for it."""
+    of_analysis = settings.analysis.sha256()
+    if manifest.of_trials:
+        of_analysis = hashlib.sha256(f"{of_analysis}/{settings.asl(manifest).sha256()}".encode()).hexdigest()
+    return Basis(manifest.sha256(), of_analysis)
 
 
 def application_of(basis: Basis) -> str:

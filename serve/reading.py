@@ -3,21 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pool.guarded import ReadingLimits, open_study_guarded
+from pool.asl.inputs import AslInput
+from pool.errors import UnsupportedFileError
+from pool.guarded import ReadingLimits, open_any_guarded
 from pool.inputs import StudyInput
+from pool.manifest import PoolManifest
 from pool.preprocess import PreparedSlice, PreprocessSettings, prepare
 from pool.results import check_study_output
+
+
+@dataclass(frozen=True, eq=False)
+class PerfusionUpload:
+    """A first pass, for members that sweep patches."""
+
+    study: StudyInput
+    prepared: tuple[PreparedSlice, ...]
+
+    def n_sweeps(self, manifest: PoolManifest) -> int:
+        """The work in total: slices x members of patches.
+
+        Raises:
+            UnsupportedFileError: the pool has none.
+        """
+        if not manifest.of_patches:
+            raise UnsupportedFileError(
+                "study",
+                f"must be an ASL study for pool {manifest.name}, whose members all make trials",
+                "a perfusion series",
+                "Send it to a service with a pool of patches.",
+            )
+        return len(self.prepared) * len(manifest.of_patches)
+
+
+@dataclass(frozen=True, eq=False)
+class AslUpload:
+    """An ASL study, for members of trials."""
+
+    study: AslInput
+
+    def n_sweeps(self, manifest: PoolManifest) -> int:
+        """The work in total: one image x members of trials.
+
+        Raises:
+            UnsupportedFileError: the pool has none.
+        """
+        if not manifest.of_trials:
+            raise UnsupportedFileError(
+                "study",
+                f"must be a perfusion series for pool {manifest.name}, whose members all sweep patches",
+                "an ASL study",
+                "Send it to a service with a pool that holds members of trials.",
+            )
+        return len(manifest.of_trials)
+
+
+Upload = PerfusionUpload | AslUpload
+
+
+def prepared_upload(study: StudyInput | AslInput, settings: PreprocessSettings) -> Upload:
+    """What was read, as far as it is made ready before members are asked.
+
+    Args:
+        study: as it was read.
+        settings: how slices are prepared.
+
+    Raises:
+        StudyError: the study cannot be analysed.
+        OutputError: its headers allow no results.
+    """
+    if isinstance(study, AslInput):
+        return AslUpload(study)
+    check_study_output(study.dicom)
+    return PerfusionUpload(study, prepare(study.series, settings))
 
 
 class Reader(Protocol):
     """Opens uploads."""
 
-    def read(
-        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
-    ) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
+    def read(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> Upload:
         """Read and prepare the files of an upload: the same for its first check and for the work on it.
 
         Args:
@@ -42,10 +109,7 @@ class GuardedReader:
     def __init__(self, limits: ReadingLimits) -> None:
         self._limits = limits
 
-    def read(
-        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
-    ) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
+    def read(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> Upload:
         """See `Reader.read`."""
-        study = open_study_guarded(files[0] if len(files) == 1 else files, limits=self._limits, scratch=scratch)
-        check_study_output(study.dicom)
-        return study, prepare(study.series, settings)
+        study = open_any_guarded(files[0] if len(files) == 1 else files, limits=self._limits, scratch=scratch)
+        return prepared_upload(study, settings)

@@ -11,13 +11,15 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pool.analysis import AnalysisSettings
+from pool.asl.analysis import AslAnalysisSettings, calibrated_trials
 from pool.errors import SettingsError
 from pool.guarded import ReadingLimits
 from pool.manifest import PoolManifest
-from pool.networks import PATCH_KIND
+from pool.perfusion.asl import AslValues
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
 from pool.sweep import SweepSettings
+from pool.trials.settings import MOST_TRIALS, TrialSettings
 from serve.loopback import is_loopback
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
@@ -62,7 +64,16 @@ class ServiceSettings(BaseSettings):
         description="With rule min-u_pp-race: sweep all members in full too, and record what that would have chosen.",
     )
     least_members: int | None = Field(
-        default=None, ge=1, description="Fewest members whose answers make a result; default: all of the pool."
+        default=None, ge=1, description="Fewest members whose answers make a result; default: all that are asked."
+    )
+    asl_trials: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_TRIALS,
+        description="Trials of every member about an ASL image; default: as many as its members are calibrated with.",
+    )
+    asl_field_t: float = Field(
+        default=3.0, ge=0.1, le=12, allow_inf_nan=False, description="Field of ASL studies that do not say theirs [T]."
     )
     slice_deadline_s: Seconds = Field(
         default=1800.0,
@@ -171,6 +182,12 @@ class ServiceSettings(BaseSettings):
             device=self.device,
         )
 
+    def asl(self, manifest: PoolManifest) -> AslAnalysisSettings:
+        """What decides the numbers of ASL studies with a pool."""
+        n_trials = self.asl_trials or calibrated_trials(manifest)
+        values = AslValues(field_t=self.asl_field_t)
+        return AslAnalysisSettings(TrialSettings(n_trials), values, self.threads_per_shard, self.device)
+
     @property
     def max_upload_bytes(self) -> int:
         """Largest upload [bytes]."""
@@ -190,18 +207,14 @@ class ServiceSettings(BaseSettings):
         """Refuse settings that do not fit the pool.
 
         Raises:
-            SettingsError: members of trials, more shards than members, or more answers wanted than there are members.
+            SettingsError: more shards than members, or more answers wanted than there are members.
         """
-        trials = [entry.id for entry in manifest.members if entry.network.kind != PATCH_KIND]
-        if trials:
-            raise SettingsError(
-                "service setting pool_dir",
-                "must be a pool whose members sweep patches",
-                f"{len(trials)} of {manifest.n_members} members of trials, such as {trials[0]}",
-                "`python -m pool asl` outlines ASL studies with them.",
-            )
-        for name, value in (("n_shards", self.n_shards), ("least_members", self.least_members or 1)):
-            if value > manifest.n_members:
+        for name, value, most in (
+            # Members of trials live in every shard, which share an image's trials: of them there is no fewest.
+            ("n_shards", self.n_shards, math.inf if manifest.of_trials else manifest.n_members),
+            ("least_members", self.least_members or 1, manifest.n_members),
+        ):
+            if value > most:
                 raise SettingsError(
                     f"service setting {name}", f"must be from 1 to the pool's {manifest.n_members} members", str(value)
                 )

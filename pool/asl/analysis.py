@@ -92,6 +92,11 @@ class AslAnalysis:
     software: str = f"perfusion-pool {__version__}"
 
     @property
+    def n_absent(self) -> int:
+        """Members of trials that gave no answer."""
+        return len(self.manifest.of_trials) - len(self.answers)
+
+    @property
     def mcd_uncertainty(self) -> float | None:
         """Of the chosen member."""
         return self.answers[self.selection.chosen].mcd_uncertainty if self.selection.chosen else None

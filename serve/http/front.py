@@ -106,7 +106,7 @@ class Front:
 
     def _new(self, upload: Upload, present: Generation) -> Accepted:
         try:
-            study, _ = self._reader.read(upload.files, present.settings.analysis.preprocess, upload.scratch)
+            study = self._reader.read(upload.files, present.settings.analysis.preprocess, upload.scratch)
         except (PoolError, OSError):
             raise
         except Exception as error:  # numbers that nobody thought of: still the file's fault
@@ -116,8 +116,7 @@ class Front:
         with self.store.known.changing():  # of the same bytes sent twice at once, one becomes a study
             if same := self._known(upload, present):
                 return same
-            n_sweeps = study.series.n_slices * present.manifest.n_members
-            return Accepted(upload.commit(n_sweeps, present.basis), is_new=True)
+            return Accepted(upload.commit(study.n_sweeps(present.manifest), present.basis), is_new=True)
 
     async def ended(self, study_id: str, deadline_s: float) -> StudyRecord:
         """The record of a study once it has ended, or as it is after so long.

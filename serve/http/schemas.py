@@ -41,7 +41,7 @@ class StudyView(BaseModel):
     id: str = Field(description="Random id of the study.")
     state: StudyState = Field(description="received, running, done, failed or cancelled.")
     created_at: str = Field(description="When it was accepted, ISO 8601, UTC.")
-    n_sweeps: int = Field(description="Slices x members: the work in total.")
+    n_sweeps: int = Field(description="Slices x members that are asked: the work in total.")
     n_sweeps_done: int = Field(description="Sweeps answered so far; in a race, that share of its patch passes.")
     reason: str = Field(description="Why it failed; empty otherwise.")
     results: list[str] = Field(description="Names of its result files, once done.")
@@ -78,7 +78,10 @@ class MemberView(BaseModel):
     epoch: int = Field(examples=[3])
     validation_dice: float = Field(description="Myocardial Dice on the validation set.", examples=[0.84])
     weights_sha256: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
-    shard: int = Field(description="The shard that holds it.", examples=[0])
+    kind: str = Field(description="unet: sweeps patches; mcd-unet, prob-unet: make trials.", examples=["unet"])
+    shard: int | None = Field(
+        description="The shard that holds it; null for members of trials, which all hold.", examples=[0]
+    )
 
 
 class PoolView(BaseModel):
@@ -99,6 +102,7 @@ class PoolView(BaseModel):
     @classmethod
     def of(cls, manifest: PoolManifest, rule: str, n_shards: int, origin: str) -> PoolView:
         """The view of a manifest."""
+        shards = {entry.id: i % n_shards for i, entry in enumerate(manifest.of_patches)}
         members = [
             MemberView(
                 id=entry.id,
@@ -106,9 +110,10 @@ class PoolView(BaseModel):
                 epoch=entry.epoch,
                 validation_dice=entry.validation_dice,
                 weights_sha256=entry.weights_sha256,
-                shard=i % n_shards,
+                kind=entry.network.kind,
+                shard=shards.get(entry.id),
             )
-            for i, entry in enumerate(manifest.members)
+            for entry in manifest.members
         ]
         return cls(
             name=manifest.name,

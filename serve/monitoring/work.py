@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pool.analysis import StudyAnalysis
+from pool.asl.analysis import AslAnalysis
 from serve.store.records import StudyRecord
 
 STAGES = ("queue", "read", "sweep", "write", "total")
@@ -17,6 +18,7 @@ STAGES = ("queue", "read", "sweep", "write", "total")
 acceptance to the end."""
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _U_PP = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+_DICE = (0.5, 0.6, 0.7, 0.75, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.95)
 
 
 class WorkMetrics:
@@ -32,9 +34,15 @@ class WorkMetrics:
             registry=own,
         )
         self._u_pp = Histogram("pool_u_pp", "U_pp of the believed member, slice by slice.", buckets=_U_PP, registry=own)
-        self._chosen = Counter("pool_chosen", "Slices on which a member was believed.", ["member"], registry=own)
+        self._expected_dice = Histogram(
+            "pool_expected_dice",
+            "Expected Dice of the believed member, ASL image by ASL image.",
+            buckets=_DICE,
+            registry=own,
+        )
+        self._chosen = Counter("pool_chosen", "Slices and ASL images on which a member was believed.", ["member"], registry=own)
         self._no_answer = Counter(
-            "pool_slices_without_outline", "Slices on which no member could be believed.", registry=own
+            "pool_slices_without_outline", "Slices and ASL images on which no member could be believed.", registry=own
         )
         self._ended = Counter("pool_studies_ended", "Studies that ended.", ["state"], registry=own)
         self._absent = Counter("pool_absent_sweeps", "Sweeps that gave no answer.", ["member"], registry=own)
@@ -62,8 +70,11 @@ class WorkMetrics:
         if failed:
             self._absent.labels(member_id).inc()
 
-    def note_result(self, analysis: StudyAnalysis) -> None:
+    def note_result(self, analysis: StudyAnalysis | AslAnalysis) -> None:
         """What was chosen."""
+        if isinstance(analysis, AslAnalysis):
+            self._note_asl(analysis)
+            return
         for item in analysis.slices:
             chosen = item.selection.chosen
             if chosen is None:
@@ -72,6 +83,15 @@ class WorkMetrics:
             self._chosen.labels(chosen).inc()
             if (u_pp := item.selection.score_of(chosen).u_pp) is not None:
                 self._u_pp.observe(u_pp)
+
+    def _note_asl(self, analysis: AslAnalysis) -> None:
+        chosen = analysis.selection.chosen
+        if chosen is None:
+            self._no_answer.inc()
+            return
+        self._chosen.labels(chosen).inc()
+        if (expected := analysis.selection.score_of(chosen).expected_dice) is not None:
+            self._expected_dice.observe(expected)
 
     def note_end(self, record: StudyRecord) -> None:
         """A study ended."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
+from pool.shapes import SliceFrames
 from pool.sweep import SweepSettings
+from pool.trials.settings import TrialSettings
+from pool.trials.sums import TrialSums
+from serve.shards.trial_parts import TrialPart
 from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
@@ -73,57 +77,75 @@ class Shard(Protocol):
         """
         ...
 
+    def sample(
+        self, image: SliceFrames, settings: TrialSettings, parts: Sequence[TrialPart]
+    ) -> AsyncGenerator[tuple[TrialPart, TrialSums | MemberFailure], None]:
+        """Sums over some blocks of trials about an ASL image, as they come.
+
+        Args:
+            image: standardised, float32 `1 row col`; small enough to come with the question.
+            settings: of the trials of every member.
+            parts: what is asked for.
+
+        Raises:
+            ShardFailedError: it fails as a whole.
+            ShardGoneError: it died, is full, ...
+        """
+        ...
+
     async def loaded(self) -> tuple[str, ...]:
         """Ids of the members it has loaded and verified."""
         ...
 
 
-Stream = AsyncGenerator[tuple[str, Any], None]
+Stream = AsyncGenerator[tuple[Any, Any], None]
+Wanted = TypeVar("Wanted", bound=Hashable)
+"""What a shard is asked for and answers by: a member's id, or a part of its trials."""
 
 
 async def ask_shards(
     shards: Sequence[Shard],
-    wanted: Sequence[Sequence[str]],
-    open_stream: Callable[[Shard, tuple[str, ...]], Stream],
-    note: Callable[[str, Any], None],
+    wanted: Sequence[Sequence[Wanted]],
+    open_stream: Callable[[Shard, tuple[Wanted, ...]], Stream],
+    note: Callable[[Wanted, Any], None],
     deadline_s: float,
     on_failure: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Note an answer or a failure for every member; never raises but when cancelled.
+    """Note an answer or a failure for all that is wanted; never raises but when cancelled.
 
     Args:
         shards: all of them.
-        wanted: ids of the members to ask, by shard.
-        open_stream: asks a shard about some members.
-        note: takes each member's answer, once.
+        wanted: ids of the members to ask, or parts of their trials, by shard.
+        open_stream: asks a shard for some of them.
+        note: takes each answer, once.
         deadline_s: longest wait [s].
         on_failure: called with the number of a shard whenever it fails or dies.
     """
     deadline = asyncio.get_running_loop().time() + deadline_s
     async with asyncio.TaskGroup() as asked:
-        for k, member_ids in enumerate(wanted):
-            if member_ids:
-                work = _ask_shard(k, shards[k], member_ids, open_stream, note, deadline, deadline_s, on_failure)
+        for k, own in enumerate(wanted):
+            if own:
+                work = _ask_shard(k, shards[k], own, open_stream, note, deadline, deadline_s, on_failure)
                 asked.create_task(work)
 
 
 async def _ask_shard(
     k: int,
     shard: Shard,
-    member_ids: Sequence[str],
-    open_stream: Callable[[Shard, tuple[str, ...]], Stream],
-    note: Callable[[str, Any], None],
+    wanted: Sequence[Wanted],
+    open_stream: Callable[[Shard, tuple[Wanted, ...]], Stream],
+    note: Callable[[Wanted, Any], None],
     deadline: float,
     deadline_s: float,
     on_failure: Callable[[int], None],
 ) -> None:
-    missing = list(member_ids)
+    missing = list(wanted)
 
-    def note_once(member_id: str, answer: Any) -> None:
-        if member_id not in missing:
+    def note_once(item: Wanted, answer: Any) -> None:
+        if item not in missing:
             raise ShardFailedError("the shard answered for a member it was not asked about")
-        missing.remove(member_id)
-        note(member_id, answer)
+        missing.remove(item)
+        note(item, answer)
 
     reason = ""
     n_failures = n_deaths = 0
@@ -134,7 +156,7 @@ async def _ask_shard(
                 reason, is_gone = await _listen(k, open_stream(shard, tuple(missing)), note_once)
                 if not missing:
                     return
-                _log.warning("shard %d: %s; %d members missing", k, reason, len(missing))
+                _log.warning("shard %d: %s; %d answers missing", k, reason, len(missing))
                 on_failure(k)
                 if len(missing) < n_missing:
                     n_failures = n_deaths = 0
@@ -143,16 +165,16 @@ async def _ask_shard(
                 n_deaths, n_failures = n_deaths + is_gone, n_failures + (not is_gone)
     except TimeoutError:
         reason = f"no answer within {deadline_s:g} s"
-    for member_id in tuple(missing):
-        note_once(member_id, MemberFailure(reason))
+    for item in tuple(missing):
+        note_once(item, MemberFailure(reason))
 
 
-async def _listen(k: int, stream: Stream, note: Callable[[str, Any], None]) -> tuple[str, bool]:
+async def _listen(k: int, stream: Stream, note: Callable[[Any, Any], None]) -> tuple[str, bool]:
     """Note what shard k answers; returns why it stopped, the reason of those missing then, and whether it is gone."""
     try:
         async with aclosing(stream) as answers:
-            async for member_id, answer in answers:
-                note(member_id, answer)
+            async for item, answer in answers:
+                note(item, answer)
     except ShardFailedError as error:
         return str(error), isinstance(error, ShardGoneError)
     except Exception as error:

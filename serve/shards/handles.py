@@ -19,8 +19,12 @@ from ray.serve.handle import DeploymentHandle
 
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
+from pool.shapes import SliceFrames
 from pool.sweep import SweepSettings
+from pool.trials.settings import TrialSettings
+from pool.trials.sums import TrialSums
 from serve.shards.fan_out import ShardGoneError, Stream
+from serve.shards.trial_parts import TrialPart
 
 _DEATHS = (
     RayActorError,
@@ -54,6 +58,14 @@ class ShardHandle:
         async with aclosing(_answers(self._stream.refine.remote(reference, settings, n_patches, starts))) as stream:
             async for member_id, answer in stream:
                 yield member_id, answer
+
+    async def sample(
+        self, image: SliceFrames, settings: TrialSettings, parts: Sequence[TrialPart]
+    ) -> AsyncGenerator[tuple[TrialPart, TrialSums | MemberFailure], None]:
+        """See `serve.shards.fan_out.Shard.sample`."""
+        async with aclosing(_answers(self._stream.sample.remote(image, settings, parts))) as stream:
+            async for part, answer in stream:
+                yield part, answer
 
     async def loaded(self) -> tuple[str, ...]:
         """See `serve.shards.fan_out.Shard.loaded`."""

@@ -22,8 +22,14 @@ from pool.manifest import PoolManifest
 from pool.member import Member, Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
+from pool.shapes import SliceFrames
 from pool.sweep import MemberMaps, SweepSettings
-from serve.shards.trial_run import try_member
+from pool.trials.run import run_trials
+from pool.trials.settings import TrialSettings
+from pool.trials.sums import TrialSums
+from serve.shards.fan_out import Wanted
+from serve.shards.trial_parts import TrialPart
+from serve.shards.trial_run import tried_sampler, try_member
 from serve.silence import in_short
 
 _log = logging.getLogger(__name__)
@@ -31,13 +37,22 @@ _log = logging.getLogger(__name__)
 KeepGoing = Callable[[], bool]
 
 
+def patches_of_shard(manifest: PoolManifest, shard: int, n_shards: int) -> tuple[str, ...]:
+    """Ids of the members of patches that a shard holds: the i-th lives in shard i mod n_shards."""
+    return tuple(entry.id for entry in manifest.of_patches[shard::n_shards])
+
+
 def members_of_shard(manifest: PoolManifest, shard: int, n_shards: int) -> tuple[str, ...]:
-    """Ids of the members that a shard holds: member i lives in shard i mod n_shards, in the manifest's order."""
-    return tuple(entry.id for entry in manifest.members[shard::n_shards])
+    """Ids of all members that a shard holds: its members of patches, and every member of trials.
+
+    An image's trials are shared among the shards, see `serve.shards.trial_parts`, so all of them need the weights.
+    """
+    own = patches_of_shard(manifest, shard, n_shards)
+    return (*own, *(entry.id for entry in manifest.of_trials))
 
 
 class ShardWorker:
-    """Members that answer about slices; one sweep at a time, however many slices were asked about.
+    """Members that answer about slices and ASL images; one at a time, however many were asked about.
 
     Args:
         pool_dir: the pool folder.
@@ -75,9 +90,10 @@ class ShardWorker:
             )
         pool = Pool.load(pool_dir, device, members_of_shard(manifest, shard, n_shards))
         tried = analysis or AnalysisSettings()
-        for member in pool.members:
+        for member in pool.of_patches:
             try_member(member, tried.preprocess, tried.sweep)
-        self._members: dict[str, Member] = {member.entry.id: member for member in pool.members}
+        self._members: dict[str, Member] = {member.entry.id: member for member in pool.of_patches}
+        self._samplers = {member.entry.id: tried_sampler(member) for member in pool.of_trials}
         # OpenMP keeps its number of threads per calling thread, hence the initializer.
         self._executor = ThreadPoolExecutor(1, "sweep", initializer=torch.set_num_threads, initargs=(n_threads,))
         self._stall_deadline_s = stall_deadline_s
@@ -85,7 +101,7 @@ class ShardWorker:
 
     def loaded(self) -> tuple[str, ...]:
         """Ids of the members that are loaded, verified and tried."""
-        return tuple(self._members)
+        return (*self._members, *self._samplers)
 
     def check_health(self) -> None:
         """Asked by Ray Serve every few seconds.
@@ -111,10 +127,12 @@ class ShardWorker:
             member_ids: whom to ask, in this order.
         """
 
-        def work(member: Member, own: PreparedSlice, keep_going: KeepGoing) -> MemberMaps | None:
-            return member.analyse(own, settings, keep_going)
+        own = _writable(prepared)
 
-        async with aclosing(self._each(prepared, member_ids, work)) as answers:
+        def work(member_id: str, keep_going: KeepGoing) -> MemberMaps | None:
+            return self._members[member_id].analyse(own, settings, keep_going)
+
+        async with aclosing(self._each(member_ids, work)) as answers:
             async for member_id, answer in answers:
                 yield member_id, answer
 
@@ -134,37 +152,47 @@ class ShardWorker:
             starts: whom to ask, in this order, and what each goes on from.
         """
 
-        def work(member: Member, own: PreparedSlice, keep_going: KeepGoing) -> Moments | None:
-            return member.refine(own, settings, n_patches, starts[member.entry.id], keep_going)
+        own = _writable(prepared)
 
-        async with aclosing(self._each(prepared, tuple(starts), work)) as answers:
+        def work(member_id: str, keep_going: KeepGoing) -> Moments | None:
+            return self._members[member_id].refine(own, settings, n_patches, starts[member_id], keep_going)
+
+        async with aclosing(self._each(tuple(starts), work)) as answers:
             async for member_id, answer in answers:
                 yield member_id, answer
 
+    async def sample(
+        self, image: SliceFrames, settings: TrialSettings, parts: Sequence[TrialPart]
+    ) -> AsyncGenerator[tuple[TrialPart, TrialSums | MemberFailure], None]:
+        """As `analyse`, for some trials about an ASL image: see `serve.shards.fan_out.Shard.sample`.
+
+        Args:
+            image: standardised, float32 `1 row col`.
+            settings: of the trials of every member.
+            parts: whose trials, and which; answered in this order.
+        """
+        own = image.copy()
+
+        def work(part: TrialPart, keep_going: KeepGoing) -> TrialSums | None:
+            return run_trials(self._samplers[part.member_id], own, settings, part.blocks, keep_going=keep_going)
+
+        async with aclosing(self._each(parts, work)) as answers:
+            async for part, answer in answers:
+                yield part, answer
+
     async def _each(
-        self,
-        prepared: PreparedSlice,
-        member_ids: Sequence[str],
-        work: Callable[[Member, PreparedSlice, KeepGoing], Any],
-    ) -> AsyncGenerator[tuple[str, Any], None]:
-        # Arrays from the object store are read-only, which torch cannot express.
-        own = replace(prepared, frames=prepared.frames.copy())
+        self, wanted: Sequence[Wanted], work: Callable[[Wanted, KeepGoing], Any]
+    ) -> AsyncGenerator[tuple[Wanted, Any], None]:
         stopped = threading.Event()
         loop = asyncio.get_running_loop()
         try:
-            for member_id in member_ids:
-                answer = await loop.run_in_executor(self._executor, self._answer, member_id, own, work, stopped)
-                yield member_id, answer
+            for item in wanted:
+                answer = await loop.run_in_executor(self._executor, self._answer, item, work, stopped)
+                yield item, answer
         finally:
             stopped.set()
 
-    def _answer(
-        self,
-        member_id: str,
-        prepared: PreparedSlice,
-        work: Callable[[Member, PreparedSlice, KeepGoing], Any],
-        stopped: threading.Event,
-    ) -> Any:
+    def _answer(self, item: Wanted, work: Callable[[Wanted, KeepGoing], Any], stopped: threading.Event) -> Any:
         def keep_going() -> bool:
             self._last_sign_s = time.monotonic()
             return not stopped.is_set()
@@ -172,11 +200,16 @@ class ShardWorker:
         if not keep_going():
             return MemberFailure("was stopped")
         try:
-            return work(self._members[member_id], prepared, keep_going) or MemberFailure("was stopped")
+            return work(item, keep_going) or MemberFailure("was stopped")
         except PoolError as error:
             return MemberFailure(str(error))
         except Exception as error:
-            _log.error("member %s failed: %s", member_id, in_short(error))
+            _log.error("member %s failed: %s", item, in_short(error))
             return MemberFailure(f"raised {type(error).__name__}")
         finally:
             self._last_sign_s = None
+
+
+def _writable(prepared: PreparedSlice) -> PreparedSlice:
+    """Arrays from the object store are read-only, which torch cannot express."""
+    return replace(prepared, frames=prepared.frames.copy())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pool.analysis import AnalysisSettings, StudyAnalysis, conclude, conclude_races, race_progress
+from pool.analysis import AnalysisSettings, StudyAnalysis, check_patches, conclude, conclude_races, race_progress
 from pool.answers import MemberAnswer, MemberFailure
+from pool.asl.analysis import AslAnalysis, AslAnalysisSettings
+from pool.asl.series import AslSeries
 from pool.manifest import PoolManifest
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
@@ -18,8 +19,10 @@ from pool.race_settings import RaceSettings
 from pool.series import PerfusionSeries
 from serve.errors import TooFewMembersError
 from serve.shards.answer_checks import checked_maps, checked_moments
+from serve.shards.asl_selector import AslSelector
 from serve.shards.fan_out import Shard, Stream, ask_shards
-from serve.shards.members import members_of_shard
+from serve.shards.limits import SelectorLimits
+from serve.shards.members import members_of_shard, patches_of_shard
 from serve.shards.outcomes import Outcome, outcome_in_race, outcome_of
 from serve.silence import in_short
 
@@ -33,20 +36,6 @@ def _ignore(*_: object) -> None:
     """Nobody watches."""
 
 
-@dataclass(frozen=True)
-class SelectorLimits:
-    """How long and how much at once."""
-
-    slice_deadline_s: float
-    """Longest wait for all answers about one slice [s], from the moment it is sent out; in a race, of one round."""
-    readiness_deadline_s: float
-    """Longest wait for a shard to say what it holds [s]."""
-    slices_in_flight: int
-    """Slices that the shards are asked about at once, over all studies."""
-    least_members: int
-    """Fewest members whose maps make a result."""
-
-
 class Selector:
     """Fans slices out to shards and reduces their answers.
 
@@ -57,6 +46,7 @@ class Selector:
         limits: deadlines and bounds.
         put: puts a slice where all shards can read it and returns the reference; called once a slice.
         on_failure: called with the number of a shard whenever it fails or dies.
+        asl_settings: what decides the numbers of an ASL analysis.
     """
 
     def __init__(
@@ -67,10 +57,13 @@ class Selector:
         limits: SelectorLimits,
         put: Callable[[PreparedSlice], Any],
         on_failure: Callable[[int], None] = _ignore,
+        asl_settings: AslAnalysisSettings | None = None,
     ) -> None:
         self._on_failure = on_failure
         self._manifest, self._shards, self._settings, self._limits, self._put = manifest, shards, settings, limits, put
         self._in_flight = asyncio.Semaphore(limits.slices_in_flight)
+        asl = asl_settings or AslAnalysisSettings()
+        self._asl = AslSelector(manifest, shards, asl, limits, self._in_flight, on_failure)
 
     async def ready(self) -> list[str]:
         """What keeps the service from being ready, in words; empty when every shard has loaded its members."""
@@ -93,12 +86,14 @@ class Selector:
             on_answer: called with slice, member and what its answer came to, as answers come in.
 
         Raises:
+            SettingsError: a pool without members that sweep patches.
             TooFewMembersError: a slice with answers of fewer than `least_members` members.
         """
+        check_patches(self._manifest)
         on_progress, on_answer = on_progress or _ignore, on_answer or _ignore
         if self._settings.race is not None:
             return await self._race(series, prepared, self._settings.race, on_progress, on_answer)
-        n_sweeps = len(prepared) * self._manifest.n_members
+        n_sweeps = len(prepared) * len(self._manifest.of_patches)
         answers: list[dict[str, MemberAnswer]] = [{} for _ in prepared]
 
         def count() -> None:
@@ -111,6 +106,12 @@ class Selector:
             self._refuse_too_few(item, own)
         return await asyncio.to_thread(conclude, series, prepared, answers, self._manifest, self._settings)
 
+    async def analyse_asl(
+        self, series: AslSeries, on_progress: OnProgress | None = None, on_answer: OnAnswer | None = None
+    ) -> AslAnalysis:
+        """The result of an ASL study: see `serve.shards.asl_selector.AslSelector.analyse`."""
+        return await self._asl.analyse(series, on_progress or _ignore, on_answer or _ignore)
+
     async def _race(
         self,
         series: PerfusionSeries,
@@ -121,7 +122,7 @@ class Selector:
     ) -> StudyAnalysis:
         """A race a slice, members of all shards against each other; progress is the share of patch passes."""
         races = [SliceRace(item, self._manifest, self._settings.sweep, settings) for item in prepared]
-        n_sweeps = len(prepared) * self._manifest.n_members
+        n_sweeps = len(prepared) * len(self._manifest.of_patches)
         most_done = 0
 
         def count() -> None:
@@ -194,18 +195,19 @@ class Selector:
     def _dealt(self, member_ids: Collection[str] | None = None) -> list[list[str]]:
         """Members by the shard that holds them: all, or those given."""
         return [
-            [i for i in members_of_shard(self._manifest, k, len(self._shards)) if member_ids is None or i in member_ids]
+            [i for i in patches_of_shard(self._manifest, k, len(self._shards)) if member_ids is None or i in member_ids]
             for k in range(len(self._shards))
         ]
 
     def _refuse_too_few(self, prepared: PreparedSlice, answers: Mapping[str, MemberAnswer]) -> None:
         failures = {key: answer.reason for key, answer in sorted(answers.items()) if isinstance(answer, MemberFailure)}
-        n_answers = len(answers) - len(failures)
-        if n_answers < self._limits.least_members:
+        n_answers, n_members = len(answers) - len(failures), len(self._manifest.of_patches)
+        least = min(self._limits.least_members, n_members)
+        if n_answers < least:
             member_id, reason = next(iter(failures.items()))
             raise TooFewMembersError(
                 f"slice {prepared.name}",
-                f"needs the answers of at least {self._limits.least_members} of {self._manifest.n_members} members",
+                f"needs the answers of at least {least} of {n_members} members",
                 f"{n_answers}; member {member_id}: {reason}",
                 "Send the study again, or lower least_members.",
             )

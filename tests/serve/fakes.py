@@ -11,15 +11,16 @@ import numpy as np
 
 from pool.analysis import AnalysisSettings
 from pool.answers import MemberAnswer, MemberFailure
-from pool.inputs import StudyInput, open_study
+from pool.asl.inputs import open_any_study
 from pool.manifest import MemberEntry, PoolManifest
 from pool.moments import Moments
 from pool.networks import NetworkSpec
-from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack, prepare
-from pool.results import check_study_output
+from pool.preprocess import PreparedSlice, PreprocessSettings, WayBack
 from pool.series import PerfusionSeries
 from pool.sweep import MemberMaps, SweepSettings
-from serve.shards.selector import Selector, SelectorLimits
+from serve.reading import Upload, prepared_upload
+from serve.shards.limits import SelectorLimits
+from serve.shards.selector import Selector
 from serve.store.basis import Basis
 from tests.pool.races import IMAGE_PX, SWEEP, U_PP, moments_of
 
@@ -144,12 +145,8 @@ class RacingShard(FakeShard):
 class PlainReader:
     """Opens uploads in this process, without limits."""
 
-    def read(
-        self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path
-    ) -> tuple[StudyInput, tuple[PreparedSlice, ...]]:
-        study = open_study(files[0] if len(files) == 1 else files)
-        check_study_output(study.dicom)
-        return study, prepare(study.series, settings)
+    def read(self, files: Sequence[Path], settings: PreprocessSettings, scratch: Path) -> Upload:
+        return prepared_upload(open_any_study(files[0] if len(files) == 1 else files), settings)
 
 
 class HangingShard(FakeShard):

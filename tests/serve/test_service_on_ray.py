@@ -26,7 +26,8 @@ from serve.errors import ServiceRefusedError
 from serve.generations import application_of, basis_of
 from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
-from serve.shards.selector import Selector, SelectorLimits
+from serve.shards.limits import SelectorLimits
+from serve.shards.selector import Selector
 from tests.samples import bolus_series, tiny_pool, write_npz
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(1200)]

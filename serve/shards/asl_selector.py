@@ -1,0 +1,105 @@
+"""Ask all shards about an ASL image, each for some of the trials, merge exactly, and conclude."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pool.answers import MemberFailure
+from pool.asl.analysis import LEVEL, AslAnalysis, AslAnalysisSettings, check_trials, conclude_asl, mean_control
+from pool.asl.series import AslSeries
+from pool.manifest import PoolManifest
+from pool.shapes import SliceFrames
+from pool.trials.maps import TrialMaps
+from pool.trials.sums import TrialSums
+from serve.errors import TooFewMembersError
+from serve.shards.fan_out import Shard, Stream, ask_shards
+from serve.shards.limits import SelectorLimits
+from serve.shards.outcomes import Outcome, outcome_of_trials
+from serve.shards.trial_parts import TrialPart, checked_sums, dealt_again, dealt_parts, maps_by_member
+
+
+class AslSelector:
+    """Fans an ASL image out to shards and reduces their sums.
+
+    Args:
+        manifest: of the whole pool.
+        shards: each holds every member of trials.
+        settings: what decides the numbers.
+        limits: deadlines and bounds.
+        in_flight: bound on the slices and images that the shards are asked about at once.
+        on_failure: called with the number of a shard whenever it fails or dies.
+    """
+
+    def __init__(
+        self,
+        manifest: PoolManifest,
+        shards: Sequence[Shard],
+        settings: AslAnalysisSettings,
+        limits: SelectorLimits,
+        in_flight: asyncio.Semaphore,
+        on_failure: Callable[[int], None],
+    ) -> None:
+        self._manifest, self._shards, self._settings = manifest, shards, settings
+        self._limits, self._in_flight, self._on_failure = limits, in_flight, on_failure
+
+    async def analyse(
+        self,
+        series: AslSeries,
+        on_progress: Callable[[int, int], None],
+        on_answer: Callable[[str, str, Outcome], None],
+    ) -> AslAnalysis:
+        """The result of a study: what `pool.asl.analysis.analyse_asl` gives, from many processes.
+
+        Args:
+            series: the study.
+            on_progress: called with (members done, members in total); a failure counts as done.
+            on_answer: called with slice, member and what its answer came to.
+
+        Raises:
+            SettingsError: a pool without members of trials.
+            InconsistentStudyError, NonFiniteError: an image that shows nothing.
+            TooFewMembersError: answers of fewer than `least_members` members.
+        """
+        check_trials(self._manifest)
+        image = mean_control(series.control)
+        ids = [entry.id for entry in self._manifest.of_trials]
+        dealt = dealt_parts(ids, self._settings.trials, len(self._shards))
+        parts: dict[TrialPart, TrialSums | MemberFailure] = {}
+        left = {member_id: sum(part.member_id == member_id for own in dealt for part in own) for member_id in ids}
+
+        def note(part: TrialPart, answer: TrialSums | MemberFailure) -> None:
+            parts[part] = checked_sums(answer, part, self._settings.trials, image.shape[1:])
+            left[part.member_id] -= 1
+            on_progress(sum(n <= 0 for n in left.values()), len(ids))
+
+        async with self._in_flight:
+            await self._ask(image, dealt, note)
+            if any(again := dealt_again(parts, dealt)):
+                await self._ask(image, again, note)
+        answers = maps_by_member(parts)
+        for member_id, answer in answers.items():
+            on_answer(LEVEL, member_id, outcome_of_trials(answer))
+        self._refuse_too_few(answers)
+        return await asyncio.to_thread(conclude_asl, series, image, answers, self._manifest, self._settings)
+
+    async def _ask(
+        self, image: SliceFrames, dealt: Sequence[Sequence[TrialPart]], note: Callable[[TrialPart, Any], None]
+    ) -> None:
+        def ask(shard: Shard, parts: tuple[TrialPart, ...]) -> Stream:
+            return shard.sample(image, self._settings.trials, parts)
+
+        await ask_shards(self._shards, dealt, ask, note, self._limits.slice_deadline_s, self._on_failure)
+
+    def _refuse_too_few(self, answers: Mapping[str, TrialMaps | MemberFailure]) -> None:
+        failures = {key: answer.reason for key, answer in answers.items() if isinstance(answer, MemberFailure)}
+        least, n_answers = min(self._limits.least_members, len(answers)), len(answers) - len(failures)
+        if n_answers < least:
+            member_id, reason = next(iter(failures.items()))
+            raise TooFewMembersError(
+                "ASL image",
+                f"needs the answers of at least {least} of {len(answers)} members",
+                f"{n_answers}; member {member_id}: {reason}",
+                "Send the study again, or lower least_members.",
+            )
