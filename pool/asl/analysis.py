@@ -100,7 +100,11 @@ class AslAnalysis:
         """`result.json` as fields."""
         return {
             "software": self.software,
-            "study": {"sha256": self.series.content_sha256(), "n_pairs": len(self.series.control)},
+            "study": {
+                "sha256": self.series.content_sha256(),
+                "n_pairs": len(self.series.control),
+                "remarks": list(self.series.remarks),
+            },
             "pool": {
                 "name": self.manifest.name,
                 "sha256": self.manifest.sha256(),
@@ -182,6 +186,8 @@ def _flow(series: AslSeries, chosen: TrialMaps, values: AslValues) -> tuple[tupl
     """Flow of the outline and of its segments, or why there is none."""
     if series.baseline is None or series.ti_s is None:
         return (), "flow needs a baseline image and inversion times"
+    if series.flow_refused:
+        return (), series.flow_refused
     try:
         numbers, masks = _segments(series, chosen)
         regions = [chosen.mask, *masks]
