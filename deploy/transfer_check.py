@@ -18,7 +18,6 @@ from rich.console import Console
 from pool.errors import PoolError
 from pool.evaluation.overlap import dice
 from pool.inputs import open_study
-from pool.manifest import save_weights
 from pool.masks.study import read_labels
 from pool.phantom.labelled_set import write_labelled_set
 from pool.phantom.presets import get_preset
@@ -26,6 +25,7 @@ from pool.preprocess import prepare
 from pool.progress import ProgressBar
 from pool.shapes import MYOCARDIUM
 from pool.sweep import SweepSettings, sweep
+from pool.weights import save_weights
 from tune.samples import Samples
 from tune.settings import TrainingSettings
 from tune.training import SeedTraining

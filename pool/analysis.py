@@ -133,7 +133,7 @@ def analyse(
         )
     if pool.device_type != settings.device.split(":")[0]:
         raise SettingsError("pool", f"must be on the device {settings.device}", pool.device_type, "Load it there.")
-    check_patches(pool.manifest)
+    pool.manifest.require_patches()
     torch.set_num_threads(settings.n_threads)
     prepared = prepare(series, settings.preprocess)
     if settings.race is not None:
@@ -150,17 +150,6 @@ def analyse(
             if on_progress is not None:
                 on_progress(sum(map(len, answers)), n_sweeps)
     return conclude(series, prepared, answers, pool.manifest, settings, inputs)
-
-
-def check_patches(manifest: PoolManifest) -> None:
-    """Refuse a pool that cannot outline perfusion slices.
-
-    Raises:
-        SettingsError: no members that sweep patches.
-    """
-    if not manifest.of_patches:
-        remedy = "Its members outline ASL studies: `python -m pool asl`."
-        raise SettingsError(f"pool {manifest.name}", "needs members that sweep patches", "trials alone", remedy)
 
 
 def _run_races(

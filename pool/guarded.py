@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pool.asl.inputs import AslInput
 from pool.errors import SettingsError, UnreadableFileError
-from pool.guarded_transfer import ANSWER, QUESTION, Answer, unpack_content, unpack_error, unpack_study
+from pool.guarded_asl import unpack_asl
+from pool.guarded_transfer import ANSWER, QUESTION, Answer, Wanted, unpack_content, unpack_error, unpack_study
 from pool.inputs import StudyInput
 from pool.run_choice import RunChoice
 
@@ -72,8 +74,40 @@ def open_study_guarded(
         StudyError: as `pool.inputs.open_study`, in the same words; an `UnreadableFileError` where the child came to no
             answer within its limits or crashed.
     """
-    with _answered(study, choice, limits, content_only=False, scratch=scratch) as (answer, work):
+    with _answered(study, choice, limits, Wanted.FIRST_PASS, scratch) as (answer, work):
         return unpack_study(answer, work)
+
+
+def open_asl_guarded(
+    study: Path | Sequence[Path],
+    choice: RunChoice | None = None,
+    limits: ReadingLimits | None = None,
+    scratch: Path | None = None,
+) -> AslInput:
+    """As `pool.asl.inputs.open_asl_study`, in a child process; arguments as `open_study_guarded`.
+
+    Raises:
+        StudyError: as `open_study_guarded`.
+    """
+    with _answered(study, choice, limits, Wanted.ASL, scratch) as (answer, work):
+        return unpack_asl(answer, work)
+
+
+def open_any_guarded(
+    study: Path | Sequence[Path],
+    choice: RunChoice | None = None,
+    limits: ReadingLimits | None = None,
+    scratch: Path | None = None,
+) -> StudyInput | AslInput:
+    """As `pool.asl.inputs.open_any_study`, in a child process; arguments as `open_study_guarded`.
+
+    One child finds out what the study is and reads it.
+
+    Raises:
+        StudyError: as `open_study_guarded`.
+    """
+    with _answered(study, choice, limits, Wanted.ANY, scratch) as (answer, work):
+        return unpack_asl(answer, work) if answer.asl is not None else unpack_study(answer, work)
 
 
 def study_content_guarded(
@@ -84,7 +118,7 @@ def study_content_guarded(
     Raises:
         StudyError: as `open_study_guarded`.
     """
-    with _answered(study, choice, limits, content_only=True) as (answer, _):
+    with _answered(study, choice, limits, Wanted.CONTENT) as (answer, _):
         return unpack_content(answer)
 
 
@@ -93,7 +127,7 @@ def _answered(
     study: Path | Sequence[Path],
     choice: RunChoice | None,
     limits: ReadingLimits | None,
-    content_only: bool,
+    wanted: Wanted,
     scratch: Path | None = None,
 ) -> Iterator[tuple[Answer, Path]]:
     """The child's answer and the folder that holds its arrays, for as long as the block lasts."""
@@ -104,7 +138,7 @@ def _answered(
         "paths": [str(path.absolute()) for path in paths],
         "single": single,
         "choice": asdict(choice or RunChoice()),
-        "content_only": content_only,
+        "wanted": wanted,
         "limits": asdict(limits),
     }
     with tempfile.TemporaryDirectory(prefix="reading-", dir=scratch) as folder:

@@ -8,12 +8,15 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pool.asl.inputs import AslInput, open_any_study, open_asl_study
 from pool.errors import PoolError, UnreadableFileError
-from pool.guarded_transfer import QUESTION, pack_content, pack_error, pack_study, unpack_choice
-from pool.inputs import open_study
+from pool.guarded_asl import pack_asl
+from pool.guarded_transfer import QUESTION, Wanted, pack_content, pack_error, pack_study, unpack_choice
+from pool.inputs import StudyInput, open_study
 from pool.run_choice import RunChoice
 
 if TYPE_CHECKING:
@@ -33,10 +36,7 @@ def main(work: Path, parent: int) -> None:
     paths = [Path(path) for path in question["paths"]]
     choice = unpack_choice(question["choice"])
     try:
-        if question["content_only"]:
-            pack_content(_content(paths, choice), work)
-        else:
-            pack_study(open_study(paths[0] if question["single"] else paths, choice), work)
+        _answer(Wanted(question["wanted"]), paths[0] if question["single"] else paths, choice, work)
     except PoolError as error:
         pack_error(error, work)
     except MemoryError:
@@ -49,6 +49,22 @@ def main(work: Path, parent: int) -> None:
             ),
             work,
         )
+
+
+def _answer(wanted: Wanted, study: Path | list[Path], choice: RunChoice, work: Path) -> None:
+    if wanted is Wanted.CONTENT:
+        pack_content(_content(study if isinstance(study, list) else [study], choice), work)
+        return
+    readers: dict[Wanted, Callable[..., StudyInput | AslInput]] = {
+        Wanted.FIRST_PASS: open_study,
+        Wanted.ASL: open_asl_study,
+        Wanted.ANY: open_any_study,
+    }
+    found = readers[wanted](study, choice)
+    if isinstance(found, AslInput):
+        pack_asl(found, work)
+    else:
+        pack_study(found, work)
 
 
 def _content(paths: list[Path], choice: RunChoice) -> StudyContent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,23 @@ if TYPE_CHECKING:
     from pool.dicom.stacks import StudyContent
 
 QUESTION, ANSWER = "question.json", "answer.json"
+
+
+class Wanted(StrEnum):
+    """What a child is asked for."""
+
+    FIRST_PASS = "first-pass"
+    ASL = "asl"
+    ANY = "any"
+    """An ASL study or a first pass, whichever it is."""
+    CONTENT = "content"
+    """What series a DICOM study holds."""
+
+
 _FRAMES, _TIMES = "frames.npy", "times.npy"
 _SERIES_FIELDS = ("pixel_spacing_mm", "slice_names", "prepared", "remarks", "flipped")
-_BAD_ANSWER = UnreadableFileError("study", "must be readable", "an answer of the reader that makes no sense")
+BAD_ANSWER = UnreadableFileError("study", "must be readable", "an answer of the reader that makes no sense")
+"""What is said of an answer that no child of ours leaves."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,8 @@ class Answer:
     """Fields of the DICOM study but its series; None for other inputs."""
     content: Mapping[str, Any] | None
     """Fields of a study's content, where that was asked for."""
+    asl: Mapping[str, Any] | None = None
+    """Fields of an ASL study but its arrays, see `pool.guarded_asl`; None for a first pass."""
 
     @classmethod
     def load(cls, path: Path) -> Answer:
@@ -50,7 +67,7 @@ class Answer:
         try:
             return cls(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
-            raise _BAD_ANSWER from error
+            raise BAD_ANSWER from error
 
 
 def pack_study(study: StudyInput, work: Path) -> None:
@@ -71,12 +88,12 @@ def pack_study(study: StudyInput, work: Path) -> None:
             "role": study.dicom.role,
             "sorting": [asdict(item) for item in study.dicom.sorting],
         }
-    _write(work, Answer(None, fields, dicom, None))
+    write_answer(work, Answer(None, fields, dicom, None))
 
 
 def pack_content(content: StudyContent, work: Path) -> None:
     """Leave a study's content in `work`."""
-    _write(work, Answer(None, None, None, asdict(content)))
+    write_answer(work, Answer(None, None, None, asdict(content)))
 
 
 def unpack_content(answer: Answer) -> StudyContent:
@@ -96,7 +113,7 @@ def unpack_content(answer: Answer) -> StudyContent:
             tuple(tuple(str(path) for path in paths) for paths in fields["files"]),
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise _BAD_ANSWER from error
+        raise BAD_ANSWER from error
 
 
 def unpack_choice(fields: Mapping[str, Any]) -> RunChoice:
@@ -107,7 +124,7 @@ def unpack_choice(fields: Mapping[str, Any]) -> RunChoice:
 
 def pack_error(error: PoolError, work: Path) -> None:
     """Leave a refusal in `work`."""
-    _write(work, Answer(error.to_dict(), None, None, None))
+    write_answer(work, Answer(error.to_dict(), None, None, None))
 
 
 def unpack_error(fields: Mapping[str, str]) -> StudyError:
@@ -144,7 +161,7 @@ def unpack_study(answer: Answer, work: Path) -> StudyInput:
     except PoolError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise _BAD_ANSWER from error
+        raise BAD_ANSWER from error
 
 
 def _dicom(fields: Mapping[str, Any], series: PerfusionSeries) -> Any:
@@ -172,7 +189,8 @@ def _tuple_or_none(values: Any) -> tuple[float, float] | None:
     return None if values is None else (float(values[0]), float(values[1]))
 
 
-def _write(work: Path, answer: Answer) -> None:
+def write_answer(work: Path, answer: Answer) -> None:
+    """Leave an answer in `work`, whole or not at all."""
     partial = work / f".{ANSWER}"
     partial.write_text(json.dumps(asdict(answer)))
     partial.replace(work / ANSWER)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,14 +55,35 @@ def open_study(study: Path | Sequence[Path], choice: RunChoice | None = None) ->
     Raises:
         StudyError: one sentence on what is wrong, see `pool.errors`.
     """
+    with checked_paths(study) as paths:
+        array = array_file(paths, choice)
+        if array is not None:
+            return StudyInput(read_array_file(array))
+
+        from pool.dicom.read import read_dicom_study  # needs pydicom; the rest of this module does not
+
+        with dicom_files_of(paths) as files:
+            dicom = read_dicom_study(files, choice)
+        return StudyInput(dicom.series, dicom)
+
+
+@contextmanager
+def checked_paths(study: Path | Sequence[Path]) -> Iterator[list[Path]]:
+    """The paths of a study, each there and not empty; what may not be read inside the block is refused in words too.
+
+    Raises:
+        EmptyStudyError: no path, or one with nothing at it.
+        UnreadableFileError: a file or folder without permission.
+    """
     paths = [Path(study)] if isinstance(study, str | Path) else [Path(path) for path in study]
     try:
-        return _opened(paths, choice)
+        _refuse_nothing(paths)
+        yield paths
     except PermissionError as error:
         raise _forbidden(Path(error.filename or paths[0])) from error
 
 
-def _opened(paths: Sequence[Path], choice: RunChoice | None) -> StudyInput:
+def _refuse_nothing(paths: Sequence[Path]) -> None:
     if not paths:
         raise EmptyStudyError(
             "study", "needs at least one file", "none", "Send DICOM files, a zip, .mat, .npz or NIfTI."
@@ -75,30 +97,45 @@ def _opened(paths: Sequence[Path], choice: RunChoice | None) -> StudyInput:
             raise EmptyStudyError(
                 f"file {path.name}", "must not be empty", "0 bytes", "Was the copy cut? Copy or export it again."
             )
-    arrays = [path for path in paths if path.is_file() and path.name.lower().endswith(ARRAY_SUFFIXES)]
-    if arrays:
-        if len(paths) > 1:
-            raise UnsupportedFileError(
-                "study",
-                "is one .mat, .npz or NIfTI file, or DICOM files",
-                f"{len(paths)} files",
-                "Send them one by one.",
-            )
-        if choice is not None and choice != RunChoice():
-            raise UnsupportedFileError(
-                f"file {arrays[0].name}", "holds one run, and nothing to choose from", "a choice", "Leave it out."
-            )
-        return StudyInput(read_array_file(arrays[0]))
 
-    from pool.dicom.archive import dicom_files  # these need pydicom; the rest of this module does not
-    from pool.dicom.read import read_dicom_study
+
+def array_file(paths: Sequence[Path], choice: RunChoice | None) -> Path | None:
+    """The one file that holds arrays; None for DICOM.
+
+    Raises:
+        UnsupportedFileError: one of several files, or a choice, which only DICOM files leave.
+    """
+    arrays = [path for path in paths if path.is_file() and path.name.lower().endswith(ARRAY_SUFFIXES)]
+    if not arrays:
+        return None
+    if len(paths) > 1:
+        raise UnsupportedFileError(
+            "study",
+            "is one .mat, .npz or NIfTI file, or DICOM files",
+            f"{len(paths)} files",
+            "Send them one by one.",
+        )
+    if choice is not None and choice != RunChoice():
+        raise UnsupportedFileError(
+            f"file {arrays[0].name}", "holds one run, and nothing to choose from", "a choice", "Leave it out."
+        )
+    return arrays[0]
+
+
+@contextmanager
+def dicom_files_of(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """The files of a DICOM study: those given, or those of one folder or zip, for as long as the block lasts.
+
+    Raises:
+        StudyError: as `pool.dicom.archive.dicom_files`.
+    """
+    from pool.dicom.archive import dicom_files  # needs pydicom; the rest of this module does not
 
     if len(paths) > 1:
-        dicom = read_dicom_study(paths, choice)
+        yield paths
     else:
         with dicom_files(paths[0]) as files:
-            dicom = read_dicom_study(files, choice)
-    return StudyInput(dicom.series, dicom)
+            yield files
 
 
 def read_array_file(path: Path) -> PerfusionSeries:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
-
 from pool.calibration import Calibration
-from pool.errors import PoolFolderError, SettingsError, WeightsHashError
+from pool.errors import PoolFolderError, SettingsError
 from pool.networks import PATCH_KIND, NetworkSpec
+from pool.weights import load_weights, write_whole
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 1
@@ -112,6 +107,26 @@ class PoolManifest:
         """Those that answer by trials about ASL images."""
         return tuple(member for member in self.members if member.network.kind != PATCH_KIND)
 
+    def require_patches(self) -> None:
+        """Refuse a pool that cannot outline perfusion slices.
+
+        Raises:
+            SettingsError: no members that sweep patches.
+        """
+        if not self.of_patches:
+            remedy = "Its members outline ASL studies: `python -m pool asl`."
+            raise SettingsError(f"pool {self.name}", "needs members that sweep patches", "trials alone", remedy)
+
+    def require_trials(self) -> None:
+        """Refuse a pool that cannot outline ASL images.
+
+        Raises:
+            SettingsError: no members of trials.
+        """
+        if not self.of_trials:
+            remedy = "Make one with `python -m tune asl train` and `python -m tune asl mix`."
+            raise SettingsError(f"pool {self.name}", "needs members of trials for ASL", "patches alone", remedy)
+
     def entry_of(self, member_id: str | None = None) -> MemberEntry:
         """A member by its id; without one, that with the best validation Dice, the first by id of equals.
 
@@ -177,58 +192,10 @@ class PoolManifest:
         return cls.from_dict(fields)
 
 
-def save_weights(folder: Path, member_id: str, state: dict[str, Tensor], half: bool = False) -> str:
-    """Write a member's weights into a pool folder and return their SHA-256. Whole or not at all.
-
-    Args:
-        folder: of the pool, made if it does not exist.
-        member_id: names the file.
-        state: the network's weights.
-        half: store filters as float16, half the size; biases and batch statistics, a hundredth of a network, stay as
-            they are, because small variances would vanish.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    if half:
-        stored = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in stored.items()}
-    data = save_safetensors(stored)
-    _write_whole(folder / f"{member_id}.safetensors", data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def load_weights(folder: Path, entry: MemberEntry) -> dict[str, Tensor]:
-    """Read a member's weights and verify them against the manifest, from the same bytes.
-
-    Raises:
-        PoolFolderError: the file is missing.
-        WeightsHashError: its bytes are not the ones in the manifest.
-    """
-    path = Path(folder) / entry.weights_name
-    if not path.is_file():
-        raise PoolFolderError(f"member {entry.id}", f"needs its weights {entry.weights_name}", "no such file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PoolFolderError(f"member {entry.id}", "weights must be readable", error.strerror or "") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != entry.weights_sha256:
-        raise WeightsHashError(
-            f"member {entry.id}",
-            f"weights must have SHA-256 {entry.weights_sha256[:12]}...",
-            f"{found[:12]}...",
-            "The file was changed or damaged; get the pool again.",
-        )
-    try:
-        return load_safetensors(data)
-    except SafetensorError as error:
-        raise PoolFolderError(f"member {entry.id}", "weights must be a safetensors file", str(error)) from error
-
-
 def save_manifest(folder: Path, manifest: PoolManifest) -> None:
     """Write the manifest last, so that a folder with a manifest is a whole pool."""
     text = json.dumps(manifest.to_dict(), indent=1, sort_keys=True) + "\n"
-    _write_whole(Path(folder) / MANIFEST_NAME, text.encode())
+    write_whole(Path(folder) / MANIFEST_NAME, text.encode())
 
 
 def verify_pool(folder: Path, members: Sequence[str] | None = None) -> PoolManifest:
@@ -242,12 +209,3 @@ def verify_pool(folder: Path, members: Sequence[str] | None = None) -> PoolManif
         if members is None or entry.id in members:
             load_weights(folder, entry)
     return manifest
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

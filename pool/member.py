@@ -11,12 +11,13 @@ from torch import nn
 
 from pool.engine import Engine, EngineSettings
 from pool.errors import PoolFolderError, SettingsError
-from pool.manifest import MemberEntry, PoolManifest, load_weights
+from pool.manifest import MemberEntry, PoolManifest
 from pool.moments import Moments
 from pool.networks import PATCH_KIND, build_network
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings, frames_on, maps_of, refine
 from pool.together import READY, is_on_gpu
+from pool.weights import load_weights
 
 MOST_KEPT = 2_000_000
 """Weights of a network that are kept folded too: of larger ones they would take memory and save no time that counts."""

@@ -15,6 +15,15 @@ from pool.limits import refuse_large
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+def held_arrays(path: Path) -> set[str]:
+    """Names of the arrays in the file; empty where it is no `.npz` that can be listed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return set()
+
+
 def read_npz_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Those of the arrays `names` that the file holds; nothing else in it is touched, and nothing is unpickled.
 

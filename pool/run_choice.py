@@ -25,10 +25,18 @@ class Role(StrEnum):
     PROTON_DENSITY = "proton-density"
     LOCALISER = "localiser"
     OTHER = "other"
+    CONTROL = "control"
+    """Control images of arterial spin labelling."""
+    LABELLED = "labelled"
+    """Labelled images of arterial spin labelling."""
+    BASELINE = "baseline"
+    """The image of an ASL study that was taken without inversion."""
 
 
 RUN_ROLES = (Role.STRESS, Role.REST, Role.PERFUSION)
-"""Roles that are analysed."""
+"""Roles that are analysed as first passes."""
+ASL_ROLES = (Role.CONTROL, Role.LABELLED, Role.BASELINE)
+"""Roles of the images of an ASL study."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,14 @@ class RunChoice:
     """How many frames that lead every slice are proton-density frames; None finds out."""
     series_uids: tuple[str, ...] = ()
     """Only these series are looked at; empty for all."""
+    pair_starts_with: str = ""
+    """`control` or `labelled`: which image leads every pair of an ASL series that names none; empty finds out."""
 
     def __post_init__(self) -> None:
         if self.run not in ("", Role.STRESS, Role.REST):
             raise SettingsError("run", "must be stress or rest", repr(self.run))
+        if self.pair_starts_with not in ("", Role.CONTROL, Role.LABELLED):
+            raise SettingsError("first image of a pair", "must be control or labelled", repr(self.pair_starts_with))
         if self.n_proton_density is not None and not 0 <= self.n_proton_density <= MOST_PROTON_DENSITY:
             raise SettingsError(
                 "proton-density frames", f"must be from 0 to {MOST_PROTON_DENSITY}", str(self.n_proton_density)

@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
-from pool.analysis import StudyAnalysis
-from pool.asl.analysis import AslAnalysis
-from pool.asl.result import write_asl_result
-from pool.asl.series import AslSeries
 from pool.errors import PoolError
-from pool.preprocess import PreparedSlice, PreprocessSettings
-from pool.results import write_results
-from pool.series import PerfusionSeries
+from pool.preprocess import PreprocessSettings
+from serve.analyst import Analyst, analysed
 from serve.durable import lacks_room
 from serve.monitoring.work import WorkMetrics
-from serve.reading import AslUpload, Reader, Upload
-from serve.shards.outcomes import Outcome
+from serve.reading import Reader
 from serve.silence import in_short
 from serve.store.basis import Basis
 from serve.store.records import StudyRecord, StudyState
@@ -40,37 +31,6 @@ ORPHANED_S = 30.0
 a runner that died to come back."""
 NO_ROOM_PAUSE_S = 60.0
 """Pause before a study that found the disk full is tried again [s]."""
-
-
-class Analyst(Protocol):
-    """Turns a study that was read into its result; the selector, or a stand-in."""
-
-    async def analyse(
-        self,
-        series: PerfusionSeries,
-        prepared: Sequence[PreparedSlice],
-        on_progress: Callable[[int, int], None] | None = None,
-        on_answer: Callable[[str, str, Outcome], None] | None = None,
-    ) -> StudyAnalysis:
-        """See `serve.shards.selector.Selector.analyse`."""
-        ...
-
-    async def analyse_asl(
-        self,
-        series: AslSeries,
-        on_progress: Callable[[int, int], None] | None = None,
-        on_answer: Callable[[str, str, Outcome], None] | None = None,
-    ) -> AslAnalysis:
-        """See `serve.shards.selector.Selector.analyse_asl`."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class _Ended:
-    """An analysis, and how its results are written into a folder."""
-
-    analysis: StudyAnalysis | AslAnalysis
-    write: Callable[[Path], object]
 
 
 class StudyRunner:
@@ -221,7 +181,7 @@ class StudyRunner:
                 upload = await asyncio.to_thread(self._reader.read, files, self._preprocess, scratch)
             watcher = StudyWatcher(self._store, self.metrics, study_id)
             with self.metrics.stage("sweep"):
-                ended = await self._ask(upload, watcher)
+                ended = await analysed(upload, self._analyst, watcher)
             results_dir = self._store.results_dir(study_id)
             with self.metrics.stage("write"):
                 await asyncio.to_thread(ended.write, results_dir)
@@ -229,16 +189,6 @@ class StudyRunner:
             return ended.analysis.n_absent
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-    async def _ask(self, upload: Upload, watcher: StudyWatcher) -> _Ended:
-        """Have an upload analysed as what it is."""
-        if isinstance(upload, AslUpload):
-            asl, dicom = upload.study.series, upload.study.dicom
-            of_asl = await self._analyst.analyse_asl(asl, watcher.on_progress, watcher.on_answer)
-            return _Ended(of_asl, partial(write_asl_result, of_asl, dicom=dicom))
-        series, headers = upload.study.series, upload.study.dicom
-        found = await self._analyst.analyse(series, upload.prepared, watcher.on_progress, watcher.on_answer)
-        return _Ended(found, partial(write_results, found, dicom=headers))
 
     async def _fail(self, study_id: str, reason: str) -> None:
         try:

@@ -73,7 +73,7 @@ class ServiceSettings(BaseSettings):
         description="Trials of every member about an ASL image; default: as many as its members are calibrated with.",
     )
     asl_field_t: float = Field(
-        default=3.0, ge=0.1, le=12, allow_inf_nan=False, description="Field of ASL studies that do not say theirs [T]."
+        default=3.0, allow_inf_nan=False, description="Field of ASL studies that do not say theirs [T]."
     )
     slice_deadline_s: Seconds = Field(
         default=1800.0,
@@ -147,6 +147,15 @@ class ServiceSettings(BaseSettings):
         if race_audit and others.data.get("rule") != RACE_RULE:
             raise ValueError(f"is of the rule {RACE_RULE} alone")
         return race_audit
+
+    @field_validator("asl_field_t")
+    @classmethod
+    def _tabulated(cls, asl_field_t: float) -> float:
+        try:
+            AslValues(field_t=asl_field_t)
+        except SettingsError as error:
+            raise ValueError(error.rule) from error
+        return asl_field_t
 
     @field_validator("host")
     @classmethod

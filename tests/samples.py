@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pool.manifest import MemberEntry, PoolManifest, save_manifest, save_weights
+from pool.manifest import MemberEntry, PoolManifest, save_manifest
 from pool.networks import NetworkSpec, build_network
 from pool.series import PerfusionSeries, names_of_slices
+from pool.weights import save_weights
 
 SHIPPED_POOL = Path(__file__).parents[1] / "pool" / "pretrained"
 TINY = NetworkSpec(width=4, n_poolings=2)

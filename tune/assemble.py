@@ -13,7 +13,8 @@ import numpy as np
 from safetensors.torch import load_file
 
 from pool.errors import OutputError
-from pool.manifest import MANIFEST_NAME, MemberEntry, PoolManifest, save_manifest, save_weights
+from pool.manifest import MANIFEST_NAME, MemberEntry, PoolManifest, save_manifest
+from pool.weights import save_weights
 from tune.errors import TooFewMembersError
 from tune.recipe import Recipe
 from tune.training import EpochReport
@@ -124,7 +125,7 @@ def write_pool(
         chosen: the members.
         settings: go into the manifest with their hash.
         data_sha256: hash of the labelled set.
-        half_weights: store filters as float16, see `pool.manifest.save_weights`.
+        half_weights: store filters as float16, see `pool.weights.save_weights`.
         start_sha256: hash of the pool that the members were trained from, if they were.
 
     Raises:

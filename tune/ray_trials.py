@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from ray import tune as ray_tune
 
-from pool.manifest import save_weights
+from pool.weights import save_weights
 from tune.assemble import CHECKPOINT_MEMBER
 from tune.failures import speak_for_tune
 from tune.full_disk import full_disk_in_words

@@ -53,7 +53,7 @@ def train_pool(
         name: of the pool and of its parent run.
         resume: continue the training that `storage_path` holds; only the choice of members may differ.
         register: the registered model in MLflow that the pool becomes a version of; None registers nothing.
-        half_weights: store the members' filters as float16, see `pool.manifest.save_weights`.
+        half_weights: store the members' filters as float16, see `pool.weights.save_weights`.
         start_from: a pool folder, at the same path on every node, whose members the seeds go on from (`StartPool`);
             None draws their weights.
 

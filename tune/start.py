@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from pool.errors import SettingsError
-from pool.manifest import MemberEntry, PoolManifest, load_weights
+from pool.manifest import MemberEntry, PoolManifest
+from pool.weights import load_weights
 from tune.recipe import Recipe
 
 

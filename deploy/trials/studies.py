@@ -9,10 +9,11 @@ import torch
 
 from pool.analysis import AnalysisSettings, analyse
 from pool.inputs import open_study
-from pool.manifest import MemberEntry, PoolManifest, save_manifest, save_weights
+from pool.manifest import MemberEntry, PoolManifest, save_manifest
 from pool.member import Pool
 from pool.networks import NetworkSpec, build_network
 from pool.results import maps_npz, result_json
+from pool.weights import save_weights
 
 TINY = NetworkSpec(width=2, n_poolings=1)
 IMAGE_PX, N_FRAMES = 128, 30

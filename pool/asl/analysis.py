@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,24 +13,19 @@ import torch
 
 from pool import __version__
 from pool.answers import MemberFailure
+from pool.asl.flow import AslRegionFlow, flow_in_outline
 from pool.asl.series import AslSeries
 from pool.calibrated_selection import CalibratedScore, CalibratedSelection, select_calibrated
 from pool.errors import PoolError, SettingsError
 from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
-from pool.perfusion.asl import AslFlow, AslValues, measure_asl
-from pool.perfusion.regions import SliceRegions
-from pool.perfusion.segments import SEGMENT_NAMES, find_insertion, segment_map
-from pool.shapes import BLOOD_POOL, Map, Mask, SliceFrames
-from pool.sweep import MASK_THRESHOLD
+from pool.perfusion.asl import AslValues
+from pool.shapes import Map, Mask, SliceFrames
 from pool.trials.images import standardised
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
 from pool.trials.samplers import sampler_of
 from pool.trials.settings import ADVISED_TRIALS, TrialSettings
-
-LEVEL = "mid"
-"""An ASL study is one mid short-axis slice."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class AslAnalysisSettings:
     """Everything that decides the numbers of an ASL analysis.
 
     Raises:
-        SettingsError: no threads.
+        SettingsError: no threads, or a field without tabulated relaxation times.
     """
 
     trials: TrialSettings = field(default_factory=lambda: TrialSettings(ADVISED_TRIALS))
@@ -49,25 +44,28 @@ class AslAnalysisSettings:
     """Torch's threads."""
     device: str = "cpu"
     """Torch's device."""
+    field_t: float | None = None
+    """Field strength, whatever a study says [T]; None takes the study's, or that of `values` where it says none."""
 
     def __post_init__(self) -> None:
         if self.n_threads < 1:
             raise SettingsError("ASL analysis", "n_threads must be at least 1", str(self.n_threads))
+        self.values_for(None)
+
+    def values_for(self, study_field_t: float | None) -> AslValues:
+        """What the flow of a study is read with.
+
+        Args:
+            study_field_t: as its headers say [T]; None where they do not.
+
+        Raises:
+            SettingsError: a field without tabulated relaxation times.
+        """
+        return replace(self.values, field_t=self.field_t or study_field_t or self.values.field_t)
 
     def sha256(self) -> str:
         """Hash of the settings; goes into every result."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class AslRegionFlow:
-    """Flow of the whole outline or of one AHA segment."""
-
-    name: str
-    mbf_ml_min_g: float
-    """Mean over the pairs [mL/min/g]."""
-    physiological_noise: float | None
-    """Standard deviation over the pairs [mL/min/g]; None of a single pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +103,11 @@ class AslAnalysis:
         """`result.json` as fields."""
         return {
             "software": self.software,
-            "study": {"sha256": self.series.content_sha256(), "n_pairs": len(self.series.control)},
+            "study": {
+                "sha256": self.series.content_sha256(),
+                "n_pairs": len(self.series.control),
+                "remarks": list(self.series.remarks),
+            },
             "pool": {
                 "name": self.manifest.name,
                 "sha256": self.manifest.sha256(),
@@ -115,6 +117,7 @@ class AslAnalysis:
             "selection": self.selection.to_dict(),
             "mcd_uncertainty": self.mcd_uncertainty,
             "n_myocardium_px": int(self.mask.sum()),
+            "field_t": self.settings.values_for(self.series.field_t).field_t if self.flow else None,
             "flow": [asdict(item) for item in self.flow],
             "no_flow": self.no_flow,
         }
@@ -140,7 +143,7 @@ def analyse_asl(
         SettingsError: a pool without members of trials.
         InconsistentStudyError: an image that shows nothing.
     """
-    check_trials(pool.manifest)
+    pool.manifest.require_trials()
     torch.set_num_threads(settings.n_threads)
     image = mean_control(series.control)
     answers: dict[str, TrialMaps | MemberFailure] = {}
@@ -153,17 +156,6 @@ def analyse_asl(
             answers[member.entry.id] = MemberFailure(str(error))
         on_progress(number, len(pool.of_trials))
     return conclude_asl(series, image, answers, pool.manifest, settings)
-
-
-def check_trials(manifest: PoolManifest) -> None:
-    """Refuse a pool that cannot outline ASL images.
-
-    Raises:
-        SettingsError: no members of trials.
-    """
-    if not manifest.of_trials:
-        remedy = "Make one with `python -m tune asl train` and `python -m tune asl mix`."
-        raise SettingsError(f"pool {manifest.name}", "needs members of trials for ASL", "patches alone", remedy)
 
 
 def conclude_asl(
@@ -190,7 +182,7 @@ def conclude_asl(
         why = "there is no outline"
         return AslAnalysis(series, manifest, settings, image[0], maps, selection, empty, nothing, (), why)
     chosen = maps[selection.chosen]
-    flow, why = _flow(series, chosen, settings.values)
+    flow, why = flow_in_outline(series, chosen, settings.values_for)
     return AslAnalysis(
         series, manifest, settings, image[0], maps, selection, chosen.mask, chosen.uncertainty, flow, why
     )
@@ -218,36 +210,3 @@ def mean_control(control: np.ndarray) -> SliceFrames:
         InconsistentStudyError, NonFiniteError: an image that shows nothing.
     """
     return standardised(control.mean(axis=0)[None], "mean control image")
-
-
-def _flow(series: AslSeries, chosen: TrialMaps, values: AslValues) -> tuple[tuple[AslRegionFlow, ...], str]:
-    """Flow of the outline and of its segments, or why there is none."""
-    if series.baseline is None or series.ti_s is None:
-        return (), "flow needs a baseline image and inversion times"
-    try:
-        numbers, masks = _segments(series, chosen)
-        regions = [chosen.mask, *masks]
-        found = measure_asl(series.control, series.labelled, series.baseline, series.ti_s, regions, values)
-    except PoolError as error:
-        return (), str(error)
-    names = ["myocardium", *(SEGMENT_NAMES[number] for number in numbers)]
-    return tuple(_region(name, found, row) for row, name in enumerate(names)), ""
-
-
-def _segments(series: AslSeries, chosen: TrialMaps) -> tuple[list[int], list[Mask]]:
-    """Numbers and masks of the AHA segments; none where the member tells no RV apart."""
-    if len(chosen.probability) <= BLOOD_POOL:
-        return [], []
-    blood = chosen.probability[BLOOD_POOL] >= MASK_THRESHOLD
-    regions = SliceRegions.of(LEVEL, LEVEL, chosen.mask, blood, series.pixel_spacing_mm)
-    orientation = find_insertion(regions, series.pixel_spacing_mm, clockwise=True)
-    if orientation is None:
-        return [], []
-    segments = segment_map(regions, orientation, series.pixel_spacing_mm, clockwise=True)
-    numbers = [int(number) for number in np.unique(segments[segments > 0])]
-    return numbers, [segments == number for number in numbers]
-
-
-def _region(name: str, found: AslFlow, row: int) -> AslRegionFlow:
-    noise = float(found.physiological_noise[row])
-    return AslRegionFlow(name, float(found.mbf_ml_min_g[row]), noise if np.isfinite(noise) else None)

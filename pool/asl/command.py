@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from pool.asl.analysis import AslAnalysisSettings, analyse_asl, calibrated_trials
+from pool.asl.inputs import open_asl_study
 from pool.asl.result import in_words, write_asl_result
-from pool.asl.series import ARRAYS, AslSeries
+from pool.asl.series import ARRAYS
 from pool.engine.machine import device_named
 from pool.member import Pool
 from pool.output import check_writable
@@ -24,7 +25,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--out", type=Path, required=True, help="folder for the results: new, empty or an earlier one")
     command.add_argument("--trials", type=int, help="of every member (default: as many as it was calibrated with)")
     command.add_argument("--seed", type=int, default=0, help="of the trials (default %(default)s)")
-    command.add_argument("--field", type=float, default=3.0, help="field strength [T] (default %(default)s)")
+    command.add_argument("--field", type=float, help="field strength [T] (default: as the study says, else 3)")
     command.add_argument("--threads", type=int, default=1, help="torch threads (default %(default)s)")
     command.add_argument("--device", default="cpu", help="torch device (default %(default)s)")
     command.set_defaults(run=_run)
@@ -33,10 +34,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _run(options: argparse.Namespace) -> None:
     device = device_named(options.device)
     check_writable(options.out)
-    pool, series = Pool.load(options.pool, device), AslSeries.load(options.study)
+    pool, series = Pool.load(options.pool, device), open_asl_study(options.study).series
     n_trials = calibrated_trials(pool.manifest) if options.trials is None else options.trials
-    trials, values = TrialSettings(n_trials, options.seed), AslValues(field_t=options.field)
-    settings = AslAnalysisSettings(trials, values, options.threads, device)
+    trials = TrialSettings(n_trials, options.seed)
+    settings = AslAnalysisSettings(trials, AslValues(), options.threads, device, options.field)
     with ProgressBar("members") as bar:
         analysis = analyse_asl(series, pool, settings, bar)
     files = write_asl_result(analysis, options.out)

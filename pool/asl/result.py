@@ -58,6 +58,7 @@ def in_words(analysis: AslAnalysis) -> str:
     chosen = analysis.selection.chosen
     lines.append(f"chosen: {chosen}" if chosen else f"no outline: {analysis.selection.reason}")
     lines.append(f"compared: {analysis.selection.how}")
+    lines += [f"read: {remark}" for remark in analysis.series.remarks]
     for item in analysis.flow:
         noise = "" if item.physiological_noise is None else f" ± {item.physiological_noise:.2f} from pair to pair"
         lines.append(f"flow of {item.name}: {item.mbf_ml_min_g:.2f}{noise} mL/min/g")

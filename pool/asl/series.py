@@ -35,6 +35,12 @@ class AslSeries:
     """Image without inversion, float32 `row col`."""
     ti_s: np.ndarray | None = None
     """Inversion to image, control and labelled, float64 `pair 2` [s]."""
+    field_t: float | None = None
+    """Field strength [T]; None where the input does not say."""
+    flow_refused: str = ""
+    """Why flow must not be measured though baseline and times are there; empty where it may."""
+    remarks: tuple[str, ...] = ()
+    """What the reader decided and the user should know, for example which images were left out."""
 
     def __post_init__(self) -> None:
         shape, rule = self.control.shape, "needs control and labelled images, pairs of one size"
@@ -81,7 +87,7 @@ class AslSeries:
         return cls(images["control"], images["labelled"], (spacing[0], spacing[1]), baseline, ti_s)
 
     def content_sha256(self) -> str:
-        """Hash of everything in it."""
+        """Hash of all that numbers depend on: images, times, spacing; not of remarks."""
         digest = hashlib.sha256(repr((self.control.shape, self.pixel_spacing_mm)).encode())
         for array in (self.control, self.labelled, self.baseline, self.ti_s):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())

@@ -40,7 +40,9 @@ class WorkMetrics:
             buckets=_DICE,
             registry=own,
         )
-        self._chosen = Counter("pool_chosen", "Slices and ASL images on which a member was believed.", ["member"], registry=own)
+        self._chosen = Counter(
+            "pool_chosen", "Slices and ASL images on which a member was believed.", ["member"], registry=own
+        )
         self._no_answer = Counter(
             "pool_slices_without_outline", "Slices and ASL images on which no member could be believed.", registry=own
         )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pool.answers import MemberFailure
-from pool.asl.analysis import LEVEL, AslAnalysis, AslAnalysisSettings, check_trials, conclude_asl, mean_control
+from pool.asl.analysis import AslAnalysis, AslAnalysisSettings, conclude_asl, mean_control
+from pool.asl.flow import LEVEL
 from pool.asl.series import AslSeries
 from pool.manifest import PoolManifest
 from pool.shapes import SliceFrames
@@ -62,7 +63,7 @@ class AslSelector:
             InconsistentStudyError, NonFiniteError: an image that shows nothing.
             TooFewMembersError: answers of fewer than `least_members` members.
         """
-        check_trials(self._manifest)
+        self._manifest.require_trials()
         image = mean_control(series.control)
         ids = [entry.id for entry in self._manifest.of_trials]
         dealt = dealt_parts(ids, self._settings.trials, len(self._shards))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from pool.analysis import AnalysisSettings, StudyAnalysis, check_patches, conclude, conclude_races, race_progress
+from pool.analysis import AnalysisSettings, StudyAnalysis, conclude, conclude_races, race_progress
 from pool.answers import MemberAnswer, MemberFailure
 from pool.asl.analysis import AslAnalysis, AslAnalysisSettings
 from pool.asl.series import AslSeries
@@ -89,7 +89,7 @@ class Selector:
             SettingsError: a pool without members that sweep patches.
             TooFewMembersError: a slice with answers of fewer than `least_members` members.
         """
-        check_patches(self._manifest)
+        self._manifest.require_patches()
         on_progress, on_answer = on_progress or _ignore, on_answer or _ignore
         if self._settings.race is not None:
             return await self._race(series, prepared, self._settings.race, on_progress, on_answer)

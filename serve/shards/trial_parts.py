@@ -1,4 +1,4 @@
-"""How the trials of an ASL image are shared: every shard holds all members of trials, and computes some of their blocks.
+"""How an image's trials are shared: every shard holds all members of trials, and computes some of their blocks.
 
 Sums over blocks merge exactly (`pool.trials.sums`), so that it does not matter which shard computed which, and another
 can give what one of them cannot.

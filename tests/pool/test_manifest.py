@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from pool.errors import PoolFolderError, SettingsError, WeightsHashError
-from pool.manifest import MemberEntry, PoolManifest, load_weights, save_weights, verify_pool
+from pool.manifest import MemberEntry, PoolManifest, verify_pool
 from pool.member import Member, Pool
 from pool.networks import NetworkSpec, build_network
 from pool.networks.mcd_unet import MCDUNet
 from pool.preprocess import prepare
 from pool.sweep import SweepSettings
+from pool.weights import load_weights, save_weights
 from tests.samples import TINY, bolus_series, tiny_pool
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pool.errors import SettingsError
-from pool.networks import NetworkSpec
+from pool.manifest import PoolManifest
 from pool.race_settings import RaceSettings
+from serve.generations import basis_of
 from serve.settings import ServiceSettings
+from tests.serve.asl_samples import N_TRIALS, trials_manifest
 from tests.serve.fakes import manifest_of
 
 
@@ -68,12 +69,20 @@ def test_more_shards_or_answers_than_members_are_refused(field: str) -> None:
         settings.check_pool(manifest_of(3))
 
 
-def test_members_of_trials_are_not_served() -> None:
-    manifest = manifest_of(3)
-    trials = replace(manifest.members[1], network=NetworkSpec(kind="mcd-unet", n_frames=1))
-    mixed = replace(manifest, members=(manifest.members[0], trials, manifest.members[2]))
-    with pytest.raises(SettingsError, match="must be a pool whose members sweep patches; found 1 of 3 members of tria"):
-        ServiceSettings(pool_dir=Path("pool")).check_pool(mixed)
+def test_of_members_of_trials_every_shard_makes_some() -> None:
+    settings = ServiceSettings(pool_dir=Path("pool"), n_shards=9)
+    mixed = PoolManifest("mixed", (*manifest_of(2).members, *trials_manifest().members))
+    settings.check_pool(mixed)
+    assert settings.asl(mixed).trials.n_trials == N_TRIALS
+    assert ServiceSettings(pool_dir=Path("pool"), asl_trials=7).asl(mixed).trials.n_trials == 7
+    with pytest.raises(SettingsError, match="asl_field_t: .*1.5.*; found 0.3"):
+        ServiceSettings(pool_dir=Path("pool"), asl_field_t=0.3)
+
+
+def test_settings_of_asl_belong_to_the_basis_of_pools_that_have_members_for_it() -> None:
+    few, many = (ServiceSettings(pool_dir=Path("pool"), asl_trials=n) for n in (7, 8))
+    assert basis_of(few, manifest_of(2)) == basis_of(many, manifest_of(2))
+    assert basis_of(few, trials_manifest()) != basis_of(many, trials_manifest())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import serve.runner
+import serve.analyst
 from pool.analysis import StudyAnalysis
 from pool.errors import OutputError
 from pool.preprocess import PreparedSlice, PreprocessSettings
@@ -144,14 +144,14 @@ def test_a_study_that_finds_the_disk_full_waits_and_is_done_later(
     monkeypatch.setattr("serve.runner.NO_ROOM_PAUSE_S", 0.001)
     full = [OutputError("folder results", "must be writable", "No space left on device"), None]
     full[0].__cause__ = OSError(errno.ENOSPC, "No space left on device")  # type: ignore[union-attr]
-    write = serve.runner.write_results
+    write = serve.analyst.write_results
 
-    def write_if_there_is_room(*arguments: Any) -> Any:
+    def write_if_there_is_room(*arguments: Any, **more: Any) -> Any:
         if error := full.pop(0):
             raise error
-        return write(*arguments)
+        return write(*arguments, **more)
 
-    monkeypatch.setattr("serve.runner.write_results", write_if_there_is_room)
+    monkeypatch.setattr("serve.analyst.write_results", write_if_there_is_room)
     store = StudyStore(tmp_path)
     study_id = accept(store, npz).id
     asyncio.run(work_until(store, FakeAnalyst(), lambda _: not store.unfinished()))

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from pool.errors import OutputError
-from pool.manifest import save_weights, verify_pool
+from pool.manifest import verify_pool
 from pool.member import Pool
 from pool.networks import build_network
+from pool.weights import save_weights
 from tune.assemble import Candidate, LocalFolder, choose_members, refuse_used_folder, write_pool
 from tune.errors import TooFewMembersError
 from tune.settings import TrainingSettings

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from pool.errors import PoolFolderError, SettingsError, WeightsHashError
-from pool.manifest import MemberEntry, PoolManifest, load_weights, save_manifest, save_weights
+from pool.manifest import MemberEntry, PoolManifest, save_manifest
 from pool.networks import build_network
+from pool.weights import load_weights, save_weights
 from tune.errors import TrainingError
 from tune.samples import Samples
 from tune.settings import TrainingSettings

@@ -18,7 +18,8 @@ import pytest
 from ray.tune.utils.serialization import TuneFunctionDecoder
 from typer.testing import CliRunner
 
-from pool.manifest import PoolManifest, save_weights, verify_pool
+from pool.manifest import PoolManifest, verify_pool
+from pool.weights import save_weights
 from tests.tune.ray_nodes import PATIENCE_S, RayNodes, run_python, runs, wait_until
 from tests.tune.watched import GO, epochs_trained, watched_trial
 from tune.__main__ import app

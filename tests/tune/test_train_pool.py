@@ -18,8 +18,9 @@ from mlflow.entities import Run
 
 import tune.trainable
 from pool.errors import OutputError, PoolError, SettingsError
-from pool.manifest import PoolManifest, load_weights, verify_pool
+from pool.manifest import PoolManifest, verify_pool
 from pool.member import Pool
+from pool.weights import load_weights
 from tune.errors import TooFewMembersError
 from tune.progress import TrainingProgress
 from tune.resources import Resources

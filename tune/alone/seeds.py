@@ -12,7 +12,7 @@ from queue import Empty
 import torch
 from torch import multiprocessing
 
-from pool.manifest import save_weights
+from pool.weights import save_weights
 from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder
 from tune.errors import TrainingError
 from tune.reports import EpochReport

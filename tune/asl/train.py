@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from pool.manifest import PoolManifest, save_weights
+from pool.manifest import PoolManifest
+from pool.weights import save_weights
 from tune.asl.images import AslImages
 from tune.asl.settings import AslTrainingSettings
 from tune.asl.training import AslTraining

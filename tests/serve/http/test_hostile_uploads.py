@@ -39,7 +39,7 @@ def test_what_nobody_thought_of_is_still_the_files_fault(service: Service, monke
     def fail(*_: object) -> None:
         raise ZeroDivisionError("SECRET^PATIENT")
 
-    monkeypatch.setattr("tests.serve.fakes.prepare", fail)
+    monkeypatch.setattr("serve.reading.prepare", fail)
     from tests.serve.http.services import npz
 
     answer = service.http.post("/v1/studies", files={"files": ("a.npz", npz())})

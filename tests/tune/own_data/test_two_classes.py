@@ -14,11 +14,11 @@ from pool.errors import SettingsError
 from pool.evaluation.overlap import dice
 from pool.labelled_set import SliceEntry
 from pool.labelled_set_writer import LabelledSetWriter
-from pool.manifest import save_weights
 from pool.member import Pool
 from pool.series import PerfusionSeries
 from pool.shapes import CLASS_NAMES, MYOCARDIUM
 from pool.sweep import SweepSettings
+from pool.weights import save_weights
 from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder
 from tune.run import train_pool
 from tune.samples import Samples
