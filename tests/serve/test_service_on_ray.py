@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from pool.analysis import AnalysisSettings, StudyAnalysis, analyse
+from pool.asl.analysis import analyse_asl
+from pool.asl.result import write_asl_result
+from pool.asl.series import AslSeries
 from pool.errors import SettingsError
 from pool.inputs import open_study
 from pool.manifest import PoolManifest
@@ -28,7 +31,8 @@ from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
 from serve.shards.limits import SelectorLimits
 from serve.shards.selector import Selector
-from tests.samples import bolus_series, tiny_pool, write_npz
+from tests.samples import bolus_series, write_npz
+from tests.serve.asl_samples import mixed_pool, write_asl_npz
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(1200)]
 N_SLICES, N_MEMBERS = 2, 3
@@ -37,8 +41,9 @@ N_SLICES, N_MEMBERS = 2, 3
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("service")
-    tiny_pool(folder / "pool", N_MEMBERS)
+    mixed_pool(folder / "pool", N_MEMBERS)
     write_npz(folder / "study.npz", bolus_series(N_SLICES, n_frames=16))
+    write_asl_npz(folder / "asl.npz")
     return folder
 
 
@@ -73,6 +78,29 @@ def test_the_service_returns_the_bytes_of_one_process(
     assert [item.selection.chosen is not None for item in expected.slices] == [True] * N_SLICES
     for name, as_bytes in (("result.json", result_json), ("maps.npz", maps_npz), ("members.npz", members_npz)):
         assert (tmp_path / "out" / name).read_bytes() == as_bytes(expected), name
+
+
+def test_a_mixed_pool_answers_about_an_asl_image_with_the_bytes_of_one_process(
+    url: str, folder: Path, settings: ServiceSettings, tmp_path: Path
+) -> None:
+    manifest = PoolManifest.load(folder / "pool")
+    with ServiceClient(url) as client:
+        sent = client.send(folder / "asl.npz")
+        done = client.wait(sent.id, deadline_s=900)
+        client.fetch(sent.id, tmp_path / "out")
+        pool = client.pool()
+    assert done.n_sweeps_done == done.n_sweeps == len(manifest.of_trials)
+    assert {member["id"]: member["shard"] for member in pool["members"]} == {
+        **{f"s{i}-e01": i % 2 for i in range(N_MEMBERS)},
+        **{entry.id: None for entry in manifest.of_trials},
+    }
+    before = torch.get_num_threads()
+    expected = analyse_asl(AslSeries.load(folder / "asl.npz"), Pool.load(folder / "pool"), settings.asl(manifest))
+    torch.set_num_threads(before)
+    assert expected.selection.chosen is not None
+    assert expected.flow
+    for file in write_asl_result(expected, tmp_path / "expected"):
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def selector_from_here(settings: ServiceSettings, put: Any, analysis: AnalysisSettings | None = None) -> Selector:
@@ -168,8 +196,8 @@ def test_the_builder_takes_a_configuration_files_arguments(settings: ServiceSett
     (argument,) = inspect.signature(build).parameters.values()
     assert argument.annotation is ServiceSettings  # as a class, which Ray Serve needs to make one of `args:`
     assert build(ServiceSettings.model_validate({"pool_dir": str(settings.pool_dir)})) is not None
-    with pytest.raises(SettingsError, match="n_shards: must be from 1 to the pool's 3 members; found 4"):
-        build(settings.model_copy(update={"n_shards": 4}))
+    with pytest.raises(SettingsError, match="least_members: must be from 1 to the pool's 5 members; found 6"):
+        build(settings.model_copy(update={"least_members": 6}))
 
 
 def kill_replica(settings: ServiceSettings, deployment: str) -> None:
