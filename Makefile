@@ -34,7 +34,8 @@ types: $(INSTALLED)  ## static types
 
 unit: $(INSTALLED)  ## tests alone
 	@command -v dciodvfy >/dev/null && command -v Orthanc >/dev/null || deploy/install-dicom-tools.sh
-	$(PY) -m pytest --durations=8
+	$(PY) -m pytest -m 'not alone' --numprocesses 2 --dist loadfile --durations=8
+	$(PY) -m pytest -m alone --durations=8
 
 format: $(INSTALLED)  ## rewrite the sources in the project's format
 	$(VENV)/bin/ruff format .

@@ -33,6 +33,22 @@ jaxtyping.install_import_hook([f"pool.{name}" for name in CHECKED], f"{tests.sha
 torch.set_num_threads(1)  # two spinning threads on a busy machine are slower than one
 
 
+ALONE = (
+    "serve/pacs/test_killed.py",
+    "serve/pacs/test_with_orthanc.py",
+    "serve/test_two_nodes.py",
+    "serve/test_ray_start.py",
+)
+"""Beside those that take `local_ray`: tests that start clusters or servers, and keep all cores busy by themselves."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell the tests that must have the machine for themselves from those that may run side by side."""
+    for item in items:
+        if "local_ray" in getattr(item, "fixturenames", ()) or str(item.path).endswith(ALONE):
+            item.add_marker("alone")
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A local Ray of 2 CPUs on loopback, stopped with the session."""
