@@ -118,6 +118,12 @@ PANELS = (
         "short",
         "429 and 503 say that the queue is full, 422 that a study cannot be read.",
     ),
+    Panel(
+        "Expected Dice of the believed member, ASL",
+        tuple((_quantile(share, "pool_expected_dice", "6h"), f"{share:.0%}") for share in (0.1, 0.5, 0.9)),
+        "short",
+        "By the members' calibrations: it falls when images are unlike those they were learned on.",
+    ),
 )
 
 
