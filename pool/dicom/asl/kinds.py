@@ -100,7 +100,7 @@ def told_apart(frames: Sequence[AslFrame], choice: RunChoice) -> tuple[list[AslF
         raise InconsistentStudyError(
             ARTERIAL_SPIN_LABELLING,
             "needs control and labelled images, each said to be one",
-            f"{', '.join(listed)} and {counts[None]} that say nothing",
+            f"{', '.join(listed)} and {counts[None]} that say nothing ({_series_of(frames)})",
             SAY_IT,
         )
     return _by_order(untold, [frame for frame in frames if frame.kind is Role.BASELINE], choice)
@@ -116,7 +116,7 @@ def _by_order(
         inverted, rest = list(untold), []
     order = order_of([frame.record for frame in inverted])
     if not choice.pair_starts_with or order is None or len(inverted) % 2:
-        found = f"{_images(len(inverted))} without a word of it"
+        found = f"{_images(len(inverted))} without a word of it ({_series_of(untold)})"
         if choice.pair_starts_with:
             found += ", an odd number" if len(inverted) % 2 else ", and no times or numbers that order them"
         raise InconsistentStudyError(
@@ -134,6 +134,11 @@ def _by_order(
 
 def _same_slice(one: FrameRecord, other: FrameRecord) -> bool:
     return same_grid(one, other) and same_place(one, other)
+
+
+def _series_of(frames: Sequence[AslFrame]) -> str:
+    numbers = sorted({frame.record.series_number for frame in frames})
+    return f"series {', '.join(numbers[:5])}" + (" and more" if len(numbers) > 5 else "")
 
 
 def _images(n: int) -> str:

@@ -1,8 +1,9 @@
 """Signed images from real ones; what magnitude images, which have lost their sign, may still be used for.
 
 Both images of FAIR invert the muscle of the slice, so in both it recovers as `S = S0 (1 - 2 a exp(-TI / T1))`: negative
-at first, zero at `TI = T1 ln 2a`, then positive. A magnitude image shows |S|. Where muscle is surely positive it is what a signed image would be, in muscle;
-elsewhere control minus label has lost its sign, and near zero the noise is folded up: flow would be wrong.
+at first, zero at `TI = T1 ln 2a`, then positive. A magnitude image shows |S|. Where muscle is surely positive that is
+what a signed image would show of it; elsewhere control minus label has lost its sign, and near zero the noise is folded
+up: flow would be wrong.
 """
 
 from __future__ import annotations

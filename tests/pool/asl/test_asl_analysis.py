@@ -130,4 +130,4 @@ def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys
         AslSeries.load(tmp_path / "cut.npz")
     assert main(["asl", str(tmp_path / "x.dcm"), "--pool", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert main(["phantom", "--asl", "--dual-bolus", "--out", str(tmp_path / "p")]) == 2
-    assert "--asl: goes without --dicom, --dual-bolus and --frames" in capsys.readouterr().err
+    assert "--asl: goes without --dual-bolus and --frames" in capsys.readouterr().err
