@@ -22,7 +22,7 @@ _NEGATIONS = ("no", "non", "un", "without")
 _KINDS = {
     Role.CONTROL: re.compile(r"(control|ctrl|ctl)s?\d*|(non|un)(label|tag)\w*"),
     Role.LABELLED: re.compile(r"(label|tag|lbl)(s|ed|led|ged)?\d*"),
-    Role.BASELINE: re.compile(r"m0\w*|mzero|baseline\d*|(no|non|without)inver\w*"),
+    Role.BASELINE: re.compile(r"m0\w*|mzero|baseline\d*|(no|non|without)inv\w*"),
 }
 _FAIR_KINDS = {
     Role.CONTROL: re.compile(r"(slice|slab)?selective|ss"),
