@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pool.array_files import read_array_file
 from pool.asl.series import AslSeries
-from pool.inputs import StudyInput, array_file, checked_paths, dicom_files_of, read_array_file
+from pool.inputs import StudyInput, array_file, checked_paths, dicom_files_of
 from pool.npzfile import held_arrays
 from pool.run_choice import RunChoice
 

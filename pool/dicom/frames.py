@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
+from pool.dicom.opening import reading
 from pool.dicom.scaling import philips_scale_slope
 from pool.dicom.sources import SourceFrame
 from pool.dicom.times import CLOCK_KEYS, time_values
@@ -82,8 +83,12 @@ class FrameRecord:
     """Seconds by name of the time tag, those present."""
 
     def value(self, keyword: str, default: Any = None) -> Any:
-        """An attribute of the frame, wherever it lies; the default where it is absent or empty."""
-        return _value(self.groups, keyword, default)
+        """An attribute of the frame, wherever it lies; the default where it is absent, empty or unreadable."""
+        try:
+            with reading(self.path.name):
+                return _value(self.groups, keyword, default)
+        except UnreadableFileError:  # of the many that pydicom raises when it first looks at a value
+            return default
 
     @property
     def source(self) -> SourceFrame:

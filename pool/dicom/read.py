@@ -203,5 +203,6 @@ def frames_of(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str
         stored = read_pixels(path, places[0][2].header)
         for s, t, record in places:
             slope, intercept = transforms[s * shape[1] + t]
-            frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept
+            with np.errstate(over="ignore"):  # what is not finite is refused with the series
+                frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept
     return frames, remark

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from pydicom.dataset import Dataset
+
 from pool.dicom.frames import FrameRecord
 from pool.dicom.words import words_in
 from pool.run_choice import Role
@@ -63,8 +65,9 @@ def kind_said(record: FrameRecord) -> tuple[Role | None, str]:
 def _context(record: FrameRecord) -> str:
     """ASL Context of a frame; some scanners write the sequence into the header of single-frame files."""
     found = record.value("ASLContext")
-    for item in list(record.value("MRArterialSpinLabelingSequence") or [])[:1]:
-        found = found or item.get("ASLContext")
+    held = record.value("MRArterialSpinLabelingSequence")
+    if isinstance(held, Sequence) and held and isinstance(held[0], Dataset):
+        found = found or held[0].get("ASLContext")
     return str(found or "").strip().upper()
 
 

@@ -16,6 +16,7 @@ from pool.dicom.asl.signs import brightness_remarks, component_of, sign_of
 from pool.dicom.asl.times import inversion_time_s
 from pool.dicom.frames import FrameRecord
 from pool.dicom.geometry import slice_geometry
+from pool.dicom.opening import reading
 from pool.dicom.read import frames_of
 from pool.dicom.sequence_values import field_strength_t
 from pool.dicom.sources import SourceFrame, identity_of
@@ -79,7 +80,9 @@ def asl_study_of(
     control, labelled = [control[c] for c, _ in pairs], [labelled[t] for _, t in pairs]
     images, scaling = frames_of([[*control, *labelled, *baseline]])
     n, first = len(pairs), control[0]
-    ti_s, field_t = _inversion_times_s(control, labelled), field_strength_t(first.header)
+    ti_s = _inversion_times_s(control, labelled)
+    with reading(first.path.name):
+        field_t = field_strength_t(first.header)
     flow_refused, of_sign = sign_of(images[0, : 2 * n], component_of(first), ti_s, field_t)
     contrast = str(first.value("ArterialSpinLabelingContrast", "PULSED"))
     of_images = [*of_sign, *brightness_remarks(images[0, :n], images[0, n : 2 * n])]

@@ -13,7 +13,8 @@ import math
 import numpy as np
 
 from pool.dicom.frames import FrameRecord
-from pool.errors import SettingsError
+from pool.dicom.opening import reading
+from pool.errors import SettingsError, UnreadableFileError
 from pool.perfusion.sequence import MYOCARDIUM, table_field_t
 
 COMPONENTS = {"R": "real", "M": "magnitude", "P": "phase", "I": "imaginary"}
@@ -35,8 +36,9 @@ def component_of(record: FrameRecord) -> str:
         if part in ("R", "REAL", "PSIR", "I", "IMAGINARY", "P", "PHASE") or part.startswith(("R_", "I_")):
             return "R" if part == "PSIR" else part[0]
     try:
-        return _GE_COMPONENTS.get(int(record.header.private_block(0x43, "GEMS_PARM_01")[0x2F].value), "M")
-    except (KeyError, TypeError, ValueError):
+        with reading(record.path.name):
+            return _GE_COMPONENTS.get(int(record.header.private_block(0x43, "GEMS_PARM_01")[0x2F].value), "M")
+    except UnreadableFileError:  # there is none, or no number
         return "M"
 
 

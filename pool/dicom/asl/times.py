@@ -21,8 +21,8 @@ def inversion_time_s(record: FrameRecord) -> float | None:
     """
     found = record.value("InversionTime")
     if found is None:
-        several = record.value("InversionTimes")
-        values = [several] if isinstance(several, int | float) else list(several or [])
+        several = record.value("InversionTimes", [])
+        values = [several] if isinstance(several, int | float) else list(several)
         found = values[0] if len(values) == 1 else None  # of several nobody says which one the frame has
     try:
         ti_s = float(found) / 1e3 if found is not None else 0.0
