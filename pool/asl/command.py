@@ -46,7 +46,12 @@ def _run(options: argparse.Namespace) -> None:
     device = device_named(options.device)
     check_writable(options.out)
     pool = Pool.load(options.pool, device)
-    series = open_asl_study(options.study, replace(run_of(options), pair_starts_with=options.pair_starts_with)).series
+    study = open_asl_study(options.study, replace(run_of(options), pair_starts_with=options.pair_starts_with))
+    series = study.series
+    if study.dicom is not None:
+        from pool.dicom.asl.objects import check_asl_objects  # needs highdicom; the rest does not
+
+        check_asl_objects(study.dicom)
     n_trials = calibrated_trials(pool.manifest) if options.trials is None else options.trials
     trials, values = (
         TrialSettings(n_trials, options.seed),
@@ -55,7 +60,7 @@ def _run(options: argparse.Namespace) -> None:
     settings = AslAnalysisSettings(trials, values, options.threads, device)
     with ProgressBar("members") as bar:
         analysis = analyse_asl(series, pool, settings, bar)
-    files = write_asl_result(analysis, options.out)
+    files = write_asl_result(analysis, options.out, study.dicom)
     print(in_words(analysis))
     print(f"wrote {', '.join(path.name for path in files)} to {options.out}")
 

@@ -22,7 +22,7 @@ from pool.dicom.stacks import StudyContent, choose_stack, study_content
 from pool.dicom.times import time_axis
 from pool.errors import InconsistentStudyError, UnreadableFileError
 from pool.run_choice import Role, RunChoice
-from pool.series import UNCLEAR_ORDER, PerfusionSeries, names_of_slices
+from pool.series import UNCLEAR_ORDER, PerfusionSeries, SliceGeometry, names_of_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,24 @@ class DicomStudy:
     """Stress, rest, or perfusion where nobody says which."""
     sorting: tuple[SortedSeries, ...] = ()
     """Every series of the upload, and what it was taken for."""
+
+    @property
+    def geometry(self) -> tuple[SliceGeometry, ...]:
+        """Place of every slice."""
+        assert self.series.geometry is not None  # DICOM always has it
+        return self.series.geometry
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Between rows, between columns [mm]."""
+        assert self.series.pixel_spacing_mm is not None  # as it has this
+        return self.series.pixel_spacing_mm
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """`slice row col`."""
+        n_slices, _, n_rows, n_cols = self.series.frames.shape
+        return n_slices, n_rows, n_cols
 
 
 def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> DicomStudy:

@@ -12,14 +12,10 @@ import pytest
 from pool.__main__ import main
 from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
 from pool.asl.series import AslSeries
-from pool.calibration import Calibration
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
-from pool.manifest import PoolManifest, save_manifest
 from pool.member import Pool
 from pool.networks import NetworkSpec
 from pool.perfusion.asl import measure_asl
-from pool.phantom.asl_files import write_asl_studies
-from pool.phantom.presets import get_preset
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
 from pool.trials.samplers import sampler_of
@@ -27,29 +23,6 @@ from pool.trials.settings import TrialSettings
 from tests.samples import tiny_pool
 
 SETTINGS = AslAnalysisSettings(TrialSettings(4, batch_size=4))
-FLAT = Calibration("mcd_uncertainty", ((0.1, 0.8),), 30, 0.0, "0" * 64, n_trials=4)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("asl") / "studies"
-    (path,) = write_asl_studies(folder, get_preset("inD"), 1, 4)
-    return path
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two untrained members of two kinds; of the second, better things are expected."""
-    folder = tmp_path_factory.mktemp("mixed")
-    kinds = ("mcd-unet", "prob-unet")
-    pools = [tiny_pool(folder / kind, 1, NetworkSpec(kind, 4, 2, 1, 3)) for kind in kinds]
-    entries = []
-    for kind, manifest, dice in zip(kinds, pools, (0.7, 0.8)):
-        known = replace(FLAT, knots=((0.1, dice),))
-        entries.append(replace(manifest.members[0], id=kind, calibration=known))
-        (folder / kind / "s0-e01.safetensors").rename(folder / f"{kind}.safetensors")
-    save_manifest(folder, PoolManifest("mixed", tuple(entries)))
-    return folder
 
 
 def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: Path, mixed: Path) -> None:
