@@ -170,6 +170,19 @@ def analyse_asl(
     )
 
 
+def values_for(series: AslSeries, field_t: float | None = None) -> AslValues:
+    """What the flow of a study is read with.
+
+    Args:
+        series: the study, which may know its field strength.
+        field_t: field strength as the user says [T]; None takes the study's, or else that of the second paper.
+
+    Raises:
+        SettingsError: a field strength for which no relaxation times are tabulated.
+    """
+    return AslValues(field_t=field_t or series.field_t or AslValues.field_t)
+
+
 def mean_control(control: np.ndarray) -> SliceFrames:
     """The image that is outlined: the mean of the control images, standardised, float32 `1 row col`.
 

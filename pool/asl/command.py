@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from pool.asl.analysis import AslAnalysisSettings, analyse_asl
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, values_for
 from pool.asl.inputs import open_asl_study
 from pool.asl.result import in_words, write_asl_result
 from pool.asl.series import ARRAYS
@@ -14,7 +14,6 @@ from pool.engine.machine import device_named
 from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.output import check_writable
-from pool.perfusion.asl import AslValues
 from pool.progress import ProgressBar
 from pool.run_choice import Role
 from pool.series_command import add_run_options, run_of
@@ -55,7 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     n_trials = calibrated_trials(pool.manifest) if options.trials is None else options.trials
     trials, values = (
         TrialSettings(n_trials, options.seed),
-        AslValues(field_t=options.field or series.field_t or AslValues.field_t),
+        values_for(series, options.field),
     )
     settings = AslAnalysisSettings(trials, values, options.threads, device)
     with ProgressBar("members") as bar:

@@ -82,7 +82,7 @@ def told_apart(frames: Sequence[AslFrame], choice: RunChoice) -> tuple[list[AslF
 
     Args:
         frames: of one run and slice.
-        choice: which image leads a pair, for frames that say nothing.
+        choice: which image leads a pair, for frames that say nothing; of no effect on others.
 
     Raises:
         InconsistentStudyError: control or labelled images that nothing tells.
@@ -91,6 +91,8 @@ def told_apart(frames: Sequence[AslFrame], choice: RunChoice) -> tuple[list[AslF
     if counts[Role.CONTROL] and counts[Role.LABELLED]:
         how = sorted({frame.how for frame in frames if frame.kind is not None})
         remarks = [f"control, labelled and baseline images told by {' and '.join(how)}"]
+        if choice.pair_starts_with:
+            remarks.append("--pair-starts-with was not needed: the images say what they are")
         if counts[None]:
             remarks.append(f"left out {_images(counts[None])} that {_say(counts[None])} neither control nor labelled")
         return [frame for frame in frames if frame.kind is not None], remarks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pool.__main__ import main
-from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control, values_for
 from pool.asl.series import AslSeries
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
 from pool.member import Pool
@@ -41,6 +41,9 @@ def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: 
     assert found.no_flow == ""
     assert found.flow[0].name == "myocardium"
     assert found.flow[0].mbf_ml_min_g == pytest.approx(float(whole.mbf_ml_min_g[0]))
+    refused = analyse_asl(replace(series, flow_refused="it has no sign", remarks=("read so",)), pool, SETTINGS)
+    assert (refused.flow, refused.no_flow) == ((), "it has no sign")
+    assert refused.to_dict()["study"]["remarks"] == ["read so"]
     without = analyse_asl(replace(series, baseline=None), pool, SETTINGS)
     assert without.flow == ()
     assert without.no_flow == "flow needs a baseline image and inversion times"
@@ -81,6 +84,16 @@ def test_members_without_calibration_leave_no_outline_and_patches_are_refused(st
     tiny_pool(tmp_path / "patches", 1)
     with pytest.raises(SettingsError, match="pool tiny: needs members of trials for ASL; found patches alone"):
         analyse_asl(series, Pool.load(tmp_path / "patches"), SETTINGS)
+
+
+def test_the_field_strength_is_the_users_then_the_studys_then_that_of_the_paper(study: Path) -> None:
+    series = AslSeries.load(study)
+    assert values_for(series).field_t == 3.0
+    at_low_field = replace(series, field_t=1.5)
+    assert values_for(at_low_field).t1_s < values_for(series).t1_s
+    assert values_for(at_low_field, 3.0) == values_for(series)
+    with pytest.raises(SettingsError, match="found 7 T"):
+        values_for(replace(series, field_t=7.0))
 
 
 def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,6 +177,12 @@ def test_images_without_words_are_told_by_their_order_if_the_user_says_who_leads
     assert len(swapped) == (first == "labelled")
 
 
+def test_who_leads_is_not_asked_where_images_say_what_they_are(tmp_path: Path) -> None:
+    found = open_asl_study(asl.write(tmp_path, asl.run()), RunChoice(pair_starts_with="labelled"))
+    check(found)
+    assert "--pair-starts-with was not needed: the images say what they are" in found.series.remarks
+
+
 def test_what_the_scanner_made_of_the_pairs_is_left_out(tmp_path: Path) -> None:
     made = asl.image("baseline", 0, ImageComments=None, SOPInstanceUID="1.2.9", ImageType=["DERIVED", "PRIMARY", "R"])
     found = open_asl_study(asl.write(tmp_path, [*asl.run(), made]))
