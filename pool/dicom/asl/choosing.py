@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pool.dicom.asl.kinds import AslFrame
@@ -23,7 +24,7 @@ def one_run(frames: Sequence[AslFrame], choice: RunChoice) -> tuple[list[AslFram
     is taken, unless the choice says otherwise; of real and magnitude images the real ones, which have their sign.
 
     Raises:
-        InconsistentStudyError: two runs and no choice, or not the chosen one.
+        InconsistentStudyError: two runs and no choice, or not the chosen one; two series of pairs.
         UnsupportedFileError: phase or imaginary images alone.
     """
     states = {id(frame): state_of(frame.record) for frame in frames}
@@ -53,7 +54,8 @@ def one_run(frames: Sequence[AslFrame], choice: RunChoice) -> tuple[list[AslFram
     frames, said = _without_twins(frames, choice.original)
     remarks += said
     frames, said = _of_one_component(frames)
-    return list(frames), role, [*remarks, *said]
+    _refuse_two_runs(frames)
+    return frames, role, [*remarks, *said]
 
 
 def one_slice(frames: Sequence[AslFrame]) -> tuple[list[AslFrame], list[str]]:
@@ -85,6 +87,23 @@ def one_slice(frames: Sequence[AslFrame]) -> tuple[list[AslFrame], list[str]]:
     return kept, [
         f"left out {n_left} baseline image{'s' if n_left > 1 else ''} of another slice or grid"
     ] if n_left else []
+
+
+def _refuse_two_runs(frames: Sequence[AslFrame]) -> None:
+    """Two series of several pairs each are two runs; a series a pair, one breath-hold each, is one."""
+    numbers = []
+    for uid in sorted({frame.record.series_uid for frame in frames}):
+        mine = [frame for frame in frames if frame.record.series_uid == uid]
+        counts = Counter(frame.kind for frame in mine)
+        if min(counts[Role.CONTROL], counts[Role.LABELLED]) >= 2 or counts[None] >= 4:
+            numbers.append(mine[0].record.series_number)
+    if len(numbers) > 1:
+        raise InconsistentStudyError(
+            "study",
+            "must hold one ASL run",
+            f"{len(numbers)} series of pairs: {', '.join(numbers)}",
+            f"Leave one out by --series {numbers[-1]}=other, or send one run alone.",
+        )
 
 
 def _grid_in_words(record: FrameRecord) -> str:

@@ -21,7 +21,7 @@ from pool.errors import (
 )
 from pool.guarded import open_any_guarded, open_asl_guarded
 from pool.inputs import open_study
-from pool.run_choice import RunChoice
+from pool.run_choice import Role, RunChoice
 from tests.pool.dicom import asl_samples as asl
 from tests.pool.dicom import dicom_samples as samples
 from tests.pool.dicom.test_asl_read import check
@@ -215,6 +215,26 @@ def test_two_runs_need_a_choice_and_a_choice_needs_its_run(tmp_path: Path) -> No
     ]
     assert "must hold one ASL run; found one at stress and one at rest" in refusal(tmp_path / "two", [*rest, *stress])
     assert "must hold an ASL run at stress; found rest" in refusal(tmp_path / "one", rest, RunChoice(run="stress"))
+
+
+def test_two_series_of_pairs_are_two_runs_and_a_series_a_pair_is_one(tmp_path: Path) -> None:
+    again = [
+        asl.image(kind, pair, SeriesInstanceUID="1.2.8", SeriesNumber=41)
+        for pair in (3, 4)
+        for kind in ("control", "labelled")
+    ]
+    for i, ds in enumerate(again):
+        ds.SOPInstanceUID = f"1.2.8.{i}"
+    said = refusal(tmp_path / "two", [*asl.run(), *again])
+    assert said == (
+        "study: must hold one ASL run; found 2 series of pairs: 12, 41. Leave one out by --series 41=other, or send "
+        "one run alone."
+    )
+    check(open_asl_study(tmp_path / "two", RunChoice(roles={"41": Role.OTHER})))
+    breath_holds = asl.run()
+    for i, ds in enumerate(breath_holds):
+        ds.SeriesInstanceUID, ds.SeriesNumber = f"1.2.7.{(i + 1) // 2}", 50 + (i + 1) // 2
+    check(open_asl_study(asl.write(tmp_path / "pairs", breath_holds)))
 
 
 def test_pixels_that_are_not_finite_are_refused(tmp_path: Path) -> None:
