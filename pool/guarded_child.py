@@ -84,6 +84,7 @@ def _preload() -> None:
     from pydicom.pixels.decoders import base  # noqa: F401
 
     import pool.dicom.archive
+    import pool.dicom.asl.read
     import pool.dicom.read  # noqa: F401
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from pool.run_choice import MOST_PROTON_DENSITY, Role, RunChoice
 
 
-def add_choice_options(command: argparse.ArgumentParser) -> None:
-    """Options that choose a run of a DICOM study."""
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Options that choose a run of a DICOM study, first pass or ASL."""
     command.add_argument("--run", dest="which_run", choices=[Role.STRESS, Role.REST], help="of a study that holds both")
     command.add_argument(
         "--series", default="", metavar="N=ROLE,...", help=f"what a series is, by its number: {', '.join(Role)}"
     )
     command.add_argument("--original", action="store_true", help="the original images, not their motion-corrected twin")
+
+
+def add_choice_options(command: argparse.ArgumentParser) -> None:
+    """Options that choose a first-pass run of a DICOM study."""
+    add_run_options(command)
     command.add_argument(
         "--proton-density",
         type=int,
@@ -23,15 +29,22 @@ def add_choice_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def choice_of(options: argparse.Namespace) -> RunChoice:
-    """The choice that the options make.
+def run_of(options: argparse.Namespace) -> RunChoice:
+    """The choice that `add_run_options` makes.
 
     Raises:
         SettingsError: one that makes no sense.
     """
-    return RunChoice(
-        options.which_run or "", RunChoice.parse_roles(options.series), options.original, options.proton_density
-    )
+    return RunChoice(options.which_run or "", RunChoice.parse_roles(options.series), options.original)
+
+
+def choice_of(options: argparse.Namespace) -> RunChoice:
+    """The choice that `add_choice_options` makes.
+
+    Raises:
+        SettingsError: one that makes no sense.
+    """
+    return replace(run_of(options), n_proton_density=options.proton_density)
 
 
 def add_series_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

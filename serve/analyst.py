@@ -62,7 +62,7 @@ async def analysed(upload: Upload, analyst: Analyst, watcher: StudyWatcher) -> E
     """
     if isinstance(upload, AslUpload):
         of_asl = await analyst.analyse_asl(upload.study.series, watcher.on_progress, watcher.on_answer)
-        return Ended(of_asl, partial(write_asl_result, of_asl))
+        return Ended(of_asl, partial(write_asl_result, of_asl, dicom=upload.study.dicom))
     series, headers = upload.study.series, upload.study.dicom
     found = await analyst.analyse(series, upload.prepared, watcher.on_progress, watcher.on_answer)
     return Ended(found, partial(write_results, found, dicom=headers))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pool.asl.inputs import AslInput
+from pool.dicom.asl.objects import check_asl_objects
 from pool.errors import UnsupportedFileError
 from pool.guarded import ReadingLimits, open_any_guarded
 from pool.inputs import StudyInput
@@ -76,6 +77,8 @@ def prepared_upload(study: StudyInput | AslInput, settings: PreprocessSettings) 
         OutputError: its headers allow no results.
     """
     if isinstance(study, AslInput):
+        if study.dicom is not None:
+            check_asl_objects(study.dicom)
         return AslUpload(study)
     check_study_output(study.dicom)
     return PerfusionUpload(study, prepare(study.series, settings))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pool.array_files import read_array_file
 from pool.asl.series import AslSeries
-from pool.inputs import StudyInput, array_file, checked_paths, open_study, read_array_file
+from pool.inputs import StudyInput, array_file, checked_paths, dicom_files_of
 from pool.npzfile import held_arrays
 from pool.run_choice import RunChoice
 
@@ -29,18 +30,31 @@ def open_asl_study(study: Path | Sequence[Path], choice: RunChoice | None = None
     """Read an ASL study.
 
     Args:
-        study: an `.npz` with the arrays `pool.asl.series.ARRAYS`.
-        choice: an `.npz` holds one run, and nothing to choose from.
+        study: a folder or zip of DICOM files, a list of DICOM files, or one `.npz` with the arrays
+            `pool.asl.series.ARRAYS`.
+        choice: which run of a DICOM study, and what its headers do not say; an `.npz` holds one run.
 
     Raises:
         StudyError: one sentence on what is wrong, see `pool.errors`.
     """
     with checked_paths(study) as paths:
-        return AslInput(AslSeries.load(array_file(paths, choice) or paths[0]))
+        array = array_file(paths, choice)
+        if array is not None:
+            return AslInput(AslSeries.load(array))
+
+        from pool.dicom.asl.read import asl_study_of  # these need pydicom; the rest of this module does not
+        from pool.dicom.read import chosen_records
+
+        choice = choice or RunChoice()
+        with dicom_files_of(paths) as files:
+            return AslInput(*asl_study_of(*chosen_records(files, choice), choice))
 
 
 def open_any_study(study: Path | Sequence[Path], choice: RunChoice | None = None) -> StudyInput | AslInput:
-    """Read a study as what it is: ASL where it holds control and labelled images, else a first pass.
+    """Read a study as what it is: ASL or a first pass.
+
+    An `.npz` is ASL if it has arrays of control and labelled images; DICOM files are ASL if they hold images of it and
+    no first pass, or if the choice names what only ASL has. Headers are read once.
 
     Args:
         study: as `open_asl_study` or `pool.inputs.open_study`.
@@ -54,4 +68,15 @@ def open_any_study(study: Path | Sequence[Path], choice: RunChoice | None = None
         if array is not None:
             is_asl = array.suffix == ".npz" and held_arrays(array) >= {"control", "labelled"}
             return AslInput(AslSeries.load(array)) if is_asl else StudyInput(read_array_file(array))
-        return open_study(study, choice)
+
+        from pool.dicom.asl.kinds import holds_asl  # these need pydicom; the rest of this module does not
+        from pool.dicom.asl.read import asl_study_of
+        from pool.dicom.read import chosen_records, study_of
+
+        choice = choice or RunChoice()
+        with dicom_files_of(paths) as files:
+            records, remarks = chosen_records(files, choice)
+            if holds_asl(records, choice):
+                return AslInput(*asl_study_of(records, remarks, choice))
+            dicom = study_of(records, remarks, choice)
+            return StudyInput(dicom.series, dicom)

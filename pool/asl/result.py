@@ -1,4 +1,7 @@
-"""An ASL result as files: `result.json`, `maps.npz`, `overlay.png`. No time stamps: same study, same bytes."""
+"""An ASL result as files: `result.json`, `maps.npz`, `overlay.png`, and DICOM objects of a DICOM study.
+
+No time stamps: same study, same bytes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,25 +18,34 @@ from pool.asl.analysis import AslAnalysis
 from pool.output import whole_folder
 from pool.results import NOT_FOR_DIAGNOSIS
 
+if TYPE_CHECKING:
+    from pool.dicom.asl.read import AslDicom
+
 SCHEMA = "perfusion-pool/asl-result/1"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_asl_result(analysis: AslAnalysis, out_dir: Path) -> list[Path]:
+def write_asl_result(analysis: AslAnalysis, out_dir: Path, dicom: AslDicom | None = None) -> list[Path]:
     """Write every file into a folder that appears whole or not at all.
 
     Args:
         analysis: the result.
         out_dir: new, empty, or an earlier result, which is then replaced.
+        dicom: headers of the study; None for one that is no DICOM.
 
     Raises:
-        OutputError: `out_dir` is a file, holds other files, or cannot be written.
+        OutputError: headers that DICOM objects cannot refer to; `out_dir` is a file, holds other files, or cannot be
+            written.
     """
     fields = {"schema": SCHEMA, "notice": NOT_FOR_DIAGNOSIS, **analysis.to_dict()}
     with whole_folder(out_dir) as staging:
         (staging / "maps.npz").write_bytes(_npz(maps_of(analysis)))
         (staging / "overlay.png").write_bytes(_overlay_png(analysis))
         (staging / "result.json").write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if dicom is not None:
+            from pool.dicom.asl.objects import write_asl_objects  # needs highdicom; the rest does not
+
+            write_asl_objects(analysis, dicom, staging)
         names = sorted(path.name for path in staging.iterdir())
     return [out_dir / name for name in names]
 

@@ -67,7 +67,7 @@ class AslSeries:
             InconsistentStudyError, NonFiniteError: see the class.
         """
         if path.suffix != ".npz":
-            rule = f"an ASL study is an .npz with {', '.join(ARRAYS)}"
+            rule = f"an ASL study is DICOM files or an .npz with {', '.join(ARRAYS)}"
             raise UnsupportedFileError(f"file {path.name}", rule, path.suffix or "no extension")
         try:
             found = read_npz_arrays(path, ARRAYS)

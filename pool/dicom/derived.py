@@ -16,8 +16,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DA, TM
 
-from pool.dicom.read import DicomStudy
-from pool.dicom.sources import identity_dataset
+from pool.dicom.sources import SourceImages, identity_dataset
 from pool.errors import OutputError, PoolError
 
 RESEARCH_ONLY = "research use only, not for diagnosis"
@@ -43,7 +42,7 @@ class Origin:
     """Which members of the pool gave no answer, in words; empty where all did. Then stands in every object."""
 
 
-def derived_uid(study: DicomStudy, origin: Origin, role: str) -> str:
+def derived_uid(study: SourceImages, origin: Origin, role: str) -> str:
     """A UID that depends on the source study, the origin and the role alone (name-based UUID, PS3.5 B.2)."""
     source = study.identity.get("StudyInstanceUID", "")
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{source}/{origin.identity}/{role}').int}"
@@ -70,7 +69,7 @@ def writing(name: str) -> Iterator[None]:
 
 
 def common_arguments(
-    study: DicomStudy, origin: Origin, role: str, series_number: int, description: str
+    study: SourceImages, origin: Origin, role: str, series_number: int, description: str
 ) -> dict[str, Any]:
     """The arguments that highdicom's constructors share.
 
@@ -79,10 +78,7 @@ def common_arguments(
     """
     source = carrier(study)
     date, time = moment_of(study)
-    geometry = study.series.geometry
-    spacing_mm = study.series.pixel_spacing_mm
-    assert geometry is not None
-    assert spacing_mm is not None
+    geometry, spacing_mm = study.geometry, study.pixel_spacing_mm
     return {
         "source_images": [source],
         "plane_positions": [
@@ -109,21 +105,19 @@ def common_arguments(
     }
 
 
-def moment_of(study: DicomStudy) -> tuple[str, str]:
+def moment_of(study: SourceImages) -> tuple[str, str]:
     """Date and time that stand in derived objects: the study's, else 1900-01-01."""
     source = carrier(study)
     return str(source.get("StudyDate") or _UNKNOWN_DATE), str(source.get("StudyTime") or _UNKNOWN_TIME)
 
 
-def finish(made: Dataset, study: DicomStudy, origin: Origin, role: str, derivation: Code) -> list[int]:
+def finish(made: Dataset, study: SourceImages, origin: Origin, role: str, derivation: Code) -> list[int]:
     """Refer to the true source frames and replace what the library took from the clock or from chance.
 
     Returns:
         The slice of every frame.
     """
-    geometry = study.series.geometry
-    assert geometry is not None
-    positions = np.array([g.position_mm for g in geometry])
+    positions = np.array([g.position_mm for g in study.geometry])
     slices = []
     for item in made.PerFrameFunctionalGroupsSequence:
         placed = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
@@ -161,16 +155,13 @@ def save(made: Dataset, path: Path) -> None:
     part.replace(path)
 
 
-def check_maps(name: str, maps: np.ndarray, study: DicomStudy) -> None:
+def check_maps(name: str, maps: np.ndarray, study: SourceImages) -> None:
     """Refuse maps that do not lie on the native grid of the study."""
-    n_slices, _, n_rows, n_cols = study.series.frames.shape
-    if maps.shape != (n_slices, n_rows, n_cols):
-        raise OutputError(
-            name, f"must lie on the native grid {(n_slices, n_rows, n_cols)} (slice row col)", str(maps.shape)
-        )
+    if maps.shape != study.grid:
+        raise OutputError(name, f"must lie on the native grid {study.grid} (slice row col)", str(maps.shape))
 
 
-def source_files(study: DicomStudy) -> dict[str, list[Dataset]]:
+def source_files(study: SourceImages) -> dict[str, list[Dataset]]:
     """References to every file of the study's frames, each once, by series."""
     by_series: dict[str, dict[str, Dataset]] = {}
     for frames in study.sources:
@@ -187,7 +178,7 @@ def coded(code: Code) -> Dataset:
     return item
 
 
-def carrier(study: DicomStudy) -> Dataset:
+def carrier(study: SourceImages) -> Dataset:
     """One image that stands for the study: highdicom wants sources of one series, scanners write one a slice."""
     made, first = identity_dataset(study.identity), study.sources[0][REFERENCE_FRAME]
     for tag in ("PatientID", "PatientName", "PatientBirthDate", "StudyID", "StudyDate", "StudyTime", "AccessionNumber"):
@@ -202,12 +193,9 @@ def carrier(study: DicomStudy) -> Dataset:
     made.SeriesInstanceUID = first.series_uid
     if not made.get("FrameOfReferenceUID"):
         made.FrameOfReferenceUID = f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, first.series_uid).int}"
-    geometry = study.series.geometry
-    spacing_mm = study.series.pixel_spacing_mm
-    assert geometry is not None
-    assert spacing_mm is not None
+    geometry, spacing_mm = study.geometry, study.pixel_spacing_mm
     made.SOPClassUID, made.SOPInstanceUID = MRImageStorage, first.sop_instance_uid
-    made.Rows, made.Columns = study.series.frames.shape[2:]
+    _, made.Rows, made.Columns = study.grid
     made.ImagePositionPatient, made.ImageOrientationPatient = (
         [float(f"{x:.6f}") for x in values] for values in (geometry[0].position_mm, geometry[0].orientation)
     )

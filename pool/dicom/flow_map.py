@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 
 from pool.dicom.derived import Origin, check_maps, common_arguments, finish, save, writing
 from pool.dicom.parametric_map import NativeMaps
-from pool.dicom.read import DicomStudy
+from pool.dicom.sources import SourceImages
 from pool.errors import OutputError
 
 SERIES_NUMBER = 9303
@@ -22,7 +22,7 @@ WINDOW_ML_MIN_G = 4.0
 """Top of the window: stress flow of healthy myocardium [mL/min/g]."""
 
 
-def write_flow_map(path: Path, study: DicomStudy, mbf_ml_min_g: NativeMaps, *, origin: Origin) -> None:
+def write_flow_map(path: Path, study: SourceImages, mbf_ml_min_g: NativeMaps, *, origin: Origin) -> None:
     """Write blood flow per pixel; pixels without a flow are 0, as flow outside the myocardium is.
 
     Args:

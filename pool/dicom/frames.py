@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
+from pool.dicom.opening import reading
 from pool.dicom.scaling import philips_scale_slope
 from pool.dicom.sources import SourceFrame
 from pool.dicom.times import CLOCK_KEYS, time_values
@@ -36,6 +37,8 @@ class FrameRecord:
     """Number of the frame in a multi-frame file, from 1; None for a single-frame file."""
     header: Dataset
     """The file's header, without pixels."""
+    groups: tuple[Dataset, ...]
+    """Where attributes of the frame lie: its own functional groups, the shared ones, the header."""
     series_uid: str
     """Series that the frame belongs to."""
     series_number: str
@@ -78,6 +81,14 @@ class FrameRecord:
     """Instance number, then temporal position or frame number: the order in which the scanner counted."""
     times: dict[str, float]
     """Seconds by name of the time tag, those present."""
+
+    def value(self, keyword: str, default: Any = None) -> Any:
+        """An attribute of the frame, wherever it lies; the default where it is absent, empty or unreadable."""
+        try:
+            with reading(self.path.name):
+                return _value(self.groups, keyword, default)
+        except UnreadableFileError:  # of the many that pydicom raises when it first looks at a value
+            return default
 
     @property
     def source(self) -> SourceFrame:
@@ -122,13 +133,17 @@ def _first_items(holder: Dataset) -> Iterator[Dataset]:
             yield element.value[0]
 
 
-def _record(path: Path, number: int | None, header: Dataset, sources: list[Dataset]) -> FrameRecord:
+def _value(groups: Sequence[Dataset], keyword: str, default: Any) -> Any:
+    tag = _tag(keyword)
+    for group in groups:
+        if tag in group and (found := group[tag].value) not in (None, ""):
+            return found
+    return default
+
+
+def _record(path: Path, number: int | None, header: Dataset, groups: list[Dataset]) -> FrameRecord:
     def value(keyword: str, default: Any = None) -> Any:
-        tag = _tag(keyword)
-        for source in sources:
-            if tag in source and (found := source[tag].value) not in (None, ""):
-                return found
-        return default
+        return _value(groups, keyword, default)
 
     position, orientation, spacing = (
         tuple(float(x) for x in _as_list(value(tag)))
@@ -148,6 +163,7 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         path=path,
         frame_number=number,
         header=header,
+        groups=tuple(groups),
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         series_number=str(header.get("SeriesNumber", "without a number")),
         names=" ".join(str(header.get(key) or "") for key in ("SeriesDescription", "ProtocolName")),
@@ -161,7 +177,7 @@ def _record(path: Path, number: int | None, header: Dataset, sources: list[Datas
         impossible_tags=tuple(tag for tag, good in zip(GEOMETRY_TAGS, possible, strict=False) if not good),
         slope=float(value("RescaleSlope", 1.0)),
         intercept=float(value("RescaleIntercept", 0.0)),
-        scale_slope=philips_scale_slope(sources),
+        scale_slope=philips_scale_slope(groups),
         image_type=tuple(image_type),
         state_codes=tuple(value("PatientPhysiologicalStateCodeSequence") or ()),
         preparation=tuple(str(value(tag, "")) for tag in PREPARATION_TAGS),

@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.sr.coding import Code
 
 from pool.dicom.derived import Origin, check_maps, common_arguments, finish, save, writing
-from pool.dicom.read import DicomStudy
+from pool.dicom.sources import SourceImages
 from pool.errors import OutputError
 from pool.shapes import Float32
 
@@ -28,7 +28,7 @@ LARGEST_U = 0.5
 
 def write_parametric_map(
     path: Path,
-    study: DicomStudy,
+    study: SourceImages,
     uncertainty: NativeMaps,
     *,
     origin: Origin,
@@ -41,7 +41,7 @@ def write_parametric_map(
     Args:
         path: file to write; its folder must exist.
         study: source of patient, study, geometry and references.
-        uncertainty: U-map on the native grid, dimensionless, slices in the order of `study.series`. A slice of NaN
+        uncertainty: U-map on the native grid, dimensionless, slices in the order of the study. A slice of NaN
             alone has no outline and hence no U-map: it has no frame in the object.
         origin: what made the map.
 

@@ -22,7 +22,7 @@ from pool.dicom.stacks import StudyContent, choose_stack, study_content
 from pool.dicom.times import time_axis
 from pool.errors import InconsistentStudyError, UnreadableFileError
 from pool.run_choice import Role, RunChoice
-from pool.series import UNCLEAR_ORDER, PerfusionSeries, names_of_slices
+from pool.series import UNCLEAR_ORDER, PerfusionSeries, SliceGeometry, names_of_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,24 @@ class DicomStudy:
     """Stress, rest, or perfusion where nobody says which."""
     sorting: tuple[SortedSeries, ...] = ()
     """Every series of the upload, and what it was taken for."""
+
+    @property
+    def geometry(self) -> tuple[SliceGeometry, ...]:
+        """Place of every slice."""
+        assert self.series.geometry is not None  # DICOM always has it
+        return self.series.geometry
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Between rows, between columns [mm]."""
+        assert self.series.pixel_spacing_mm is not None  # as it has this
+        return self.series.pixel_spacing_mm
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """`slice row col`."""
+        n_slices, _, n_rows, n_cols = self.series.frames.shape
+        return n_slices, n_rows, n_cols
 
 
 def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> DicomStudy:
@@ -65,7 +83,19 @@ def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> 
         NonFiniteError: pixels that are not finite after rescaling.
     """
     choice = choice or RunChoice()
-    records, remarks = _chosen_records(files, choice)
+    return study_of(*chosen_records(files, choice), choice)
+
+
+def study_of(records: Sequence[FrameRecord], remarks: Sequence[str], choice: RunChoice) -> DicomStudy:
+    """As `read_dicom_study`, of frames whose headers are read.
+
+    Args:
+        records, remarks: as `chosen_records` gives them.
+        choice: which run, and what the headers do not say.
+
+    Raises:
+        StudyError: as `read_dicom_study`.
+    """
     stack = choose_stack(records, choice)
     slices, clear = base_to_apex(stack.places)
     names = names_of_slices(len(slices))
@@ -84,7 +114,7 @@ def read_dicom_study(files: Sequence[Path], choice: RunChoice | None = None) -> 
         warnings.append(UNCLEAR_ORDER)
     if axis.contradicts_count:
         warnings.append(f"the instance numbers contradict every time tag; frames are ordered by {axis.key}")
-    frames, scaling_remark = _frames(ordered)
+    frames, scaling_remark = frames_of(ordered)
     n_leading, why = _leading(ordered, frames, choice)
     times_s = np.stack(axis.times_s)[:, n_leading:]
     kept = [records[n_leading:] for records in ordered]
@@ -122,10 +152,15 @@ def read_study_content(files: Sequence[Path], choice: RunChoice | None = None) -
         StudyError: as `read_dicom_study`, for files that cannot be read and studies without a run.
     """
     choice = choice or RunChoice()
-    return study_content(_chosen_records(files, choice)[0], choice)
+    return study_content(chosen_records(files, choice)[0], choice)
 
 
-def _chosen_records(files: Sequence[Path], choice: RunChoice) -> tuple[list[FrameRecord], list[str]]:
+def chosen_records(files: Sequence[Path], choice: RunChoice) -> tuple[list[FrameRecord], list[str]]:
+    """Every frame of the series that the choice does not leave out, and remarks on what is no MR image.
+
+    Raises:
+        StudyError: as `pool.dicom.headers.read_frame_records`; none of the chosen series.
+    """
     records, remarks = read_frame_records(files)
     if choice.series_uids:
         records = [record for record in records if record.series_uid in choice.series_uids]
@@ -163,8 +198,15 @@ def _refuse_unequal(slices: Sequence[Sequence[FrameRecord]], names: Sequence[str
     )
 
 
-def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str]:
-    """Frames `slice time row col` in one unit, and a remark on it where it is not the files' own."""
+def frames_of(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str]:
+    """Frames `slice time row col` in one unit, float32, and a remark on it where it is not the files' own.
+
+    Args:
+        ordered: frames of one size, as many of every slice.
+
+    Raises:
+        UnreadableFileError: more than `MOST_PIXELS`, or a file whose pixels cannot be read.
+    """
     n_rows, n_cols = ordered[0][0].shape
     shape = (len(ordered), len(ordered[0]), n_rows, n_cols)
     if np.prod(shape, dtype=float) > MOST_PIXELS:
@@ -179,5 +221,6 @@ def _frames(ordered: Sequence[Sequence[FrameRecord]]) -> tuple[np.ndarray, str]:
         stored = read_pixels(path, places[0][2].header)
         for s, t, record in places:
             slope, intercept = transforms[s * shape[1] + t]
-            frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept
+            with np.errstate(over="ignore"):  # what is not finite is refused with the series
+                frames[s, t] = stored[(record.frame_number or 1) - 1].astype(np.float64) * slope + intercept
     return frames, remark

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked
 from pool.dicom.frames import FrameRecord
 from pool.dicom.groups import Group
+from pool.dicom.words import words_in
 from pool.run_choice import RUN_ROLES, Role, RunChoice
 
 STATE_OF_CODE = {
@@ -76,10 +78,12 @@ def assign_roles(groups: Sequence[Group], dynamic: Sequence[Group], choice: RunC
     for group in groups:
         n_of_series[group.first.series_uid] = n_of_series.get(group.first.series_uid, 0) + 1
     for group in groups:
-        group.motion_corrected = _is_motion_corrected(group.first)
+        group.motion_corrected = is_motion_corrected(group.first)
         said = choice.roles.get(group.first.series_number)
         if said is not None:
             group.role, group.reason = said, "as the user said"
+        elif is_marked(group.first):
+            group.role, group.reason = Role.OTHER, ARTERIAL_SPIN_LABELLING
         elif any(group is other for other in dynamic):
             group.role, group.reason = _role_of_dynamic(group, dynamic)
         else:
@@ -151,15 +155,15 @@ def _named(group: Group, role: Role) -> bool:
     return any(_WORDS[role].fullmatch(word) for word in _words_of(group.first))
 
 
-def _is_motion_corrected(record: FrameRecord) -> bool:
+def is_motion_corrected(record: FrameRecord) -> bool:
+    """Whether the scanner registered the series' images, by its names or image type."""
     words = [*_words_of(record), *(re.sub(r"[^a-z]", "", part.lower()) for part in record.image_type)]
     return any(_MOTION_CORRECTED.fullmatch(word) for word in (*words, *map("".join, pairwise(words))))
 
 
 def _words_of(record: FrameRecord) -> list[str]:
-    """Lower-case words of the series' and protocol's names, split at everything but letters and digits."""
-    text = re.sub(r"([a-z])([A-Z])", r"\1 \2", record.names).lower()
-    words = [word for word in re.split(r"[^a-z0-9]+", text) if word]
+    """Words of the series' and protocol's names."""
+    words = words_in(record.names)
     return [*words, *(a + b for a, b in pairwise(words) if (a, b) == ("proton", "density"))]
 
 

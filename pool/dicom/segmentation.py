@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from pool.dicom.derived import RESEARCH_ONLY, Origin, check_maps, common_arguments, derived_uid, finish, save, writing
-from pool.dicom.read import DicomStudy
+from pool.dicom.sources import SourceImages
 from pool.errors import OutputError
 from pool.shapes import Bool
 
@@ -50,7 +50,7 @@ class WrittenSegmentation:
 
 def write_segmentation(
     path: Path,
-    study: DicomStudy,
+    study: SourceImages,
     myocardium: NativeMasks,
     *,
     lv_blood: NativeMasks | None = None,
@@ -68,7 +68,7 @@ def write_segmentation(
     Args:
         path: file to write; its folder must exist.
         study: source of patient, study, geometry and references.
-        myocardium: mask on the native grid, slices in the order of `study.series`.
+        myocardium: mask on the native grid, slices in the order of the study.
         lv_blood: the same for the LV's cavity.
         rv_blood: the same for the RV's cavity.
         labelmap: a frame for every slice with the segments' numbers as values (Label Map Segmentation Storage), which
@@ -115,7 +115,7 @@ def write_segmentation(
     return WrittenSegmentation(str(made.SOPClassUID), str(made.SOPInstanceUID), str(made.SeriesInstanceUID), frame_of)
 
 
-def _segment(study: DicomStudy, origin: Origin, number: int) -> hd.seg.SegmentDescription:
+def _segment(study: SourceImages, origin: Origin, number: int) -> hd.seg.SegmentDescription:
     label, category, kind, regions, colour = _KINDS[number]
     algorithm = hd.AlgorithmIdentificationSequence(
         name="DAUGS pool",

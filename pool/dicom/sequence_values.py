@@ -28,13 +28,12 @@ def sequence_values(header: Dataset) -> SequenceValues | None:
         "FlipAngle": _number(header, "FlipAngle"),
         "RepetitionTime": _number(header, "RepetitionTime"),
         "EchoTime": _number(header, "EchoTime", "EffectiveEchoTime"),
-        "MagneticFieldStrength": _number(header, "MagneticFieldStrength"),
+        "MagneticFieldStrength": field_strength_t(header),
     }
     readout = _readout(header)
     if readout is None or None in found.values():
         return None
     ti, flip, tr, te, field_t = (float(value or 0.0) for value in found.values())
-    field_t = field_t / 1e4 if field_t > GAUSS_ABOVE else field_t
     lines = _number(header, "NumberOfPhaseEncodingSteps", "MRAcquisitionPhaseEncodingStepsInPlane", "Rows") or 0.0
     named = _number(header, "ParallelReductionFactorInPlane")
     n_pulses = int(min(lines / (named or ACCELERATION) / 2, MOST_OF_TI * ti / tr)) if tr > 0 else 0
@@ -42,6 +41,12 @@ def sequence_values(header: Dataset) -> SequenceValues | None:
         return SequenceValues(readout, ti / 1e3, flip, tr / 1e3, te / 1e3, field_t, n_pulses, pulses_estimated=True)
     except SettingsError:
         return None
+
+
+def field_strength_t(header: Dataset) -> float | None:
+    """Field strength [T]; None where the header does not say."""
+    found = _number(header, "MagneticFieldStrength")
+    return found / 1e4 if found is not None and found > GAUSS_ABOVE else found
 
 
 def _groups(header: Dataset) -> Iterator[Dataset]:

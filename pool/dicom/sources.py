@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+
+from pool.series import SliceGeometry
 
 IDENTITY_TAGS = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
@@ -38,6 +41,34 @@ class SourceFrame:
         if with_frame and self.frame_number is not None:
             item.ReferencedFrameNumber = self.frame_number
         return item
+
+
+class SourceImages(Protocol):
+    """Images that derived objects come from: a first pass, or an ASL study."""
+
+    @property
+    def sources(self) -> tuple[tuple[SourceFrame, ...], ...]:
+        """`slice image`: where each image came from."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Patient and study as text by keyword, `IDENTITY_TAGS`."""
+
+    @property
+    def geometry(self) -> tuple[SliceGeometry, ...]:
+        """Place of every slice."""
+
+    @property
+    def pixel_spacing_mm(self) -> tuple[float, float]:
+        """Between rows, between columns [mm]."""
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """`slice row col`."""
+
+    @property
+    def thickness_mm(self) -> float | None:
+        """Slice thickness [mm]; None where the headers do not say."""
 
 
 def identity_of(header: Dataset) -> dict[str, str]:

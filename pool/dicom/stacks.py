@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked
 from pool.dicom.frames import FrameRecord
 from pool.dicom.groups import Group, grouped, stacked
 from pool.dicom.roles import SortedSeries, assign_roles, is_run, state_of, without_twins
@@ -110,6 +111,14 @@ def study_content(records: Sequence[FrameRecord], choice: RunChoice) -> StudyCon
     )
 
 
+def holds_run(records: Sequence[FrameRecord], choice: RunChoice) -> bool:
+    """Whether there is a first pass among the frames."""
+    try:
+        return bool(records) and bool(_stacks(records, choice)[1])
+    except (TooFewFramesError, InconsistentStudyError):
+        return False
+
+
 def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Group], list[list[Group]]]:
     """All groups with their roles, and the stacks of those that may be analysed, the best first."""
     groups = grouped(_magnitude(records), per_series=True)
@@ -119,9 +128,13 @@ def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Gro
     assign_roles(groups, dynamic, choice)
     runs = [group for group in dynamic if is_run(group)]
     if not runs:  # what is named AIF alone, with nothing beside it
-        runs = [group for group in dynamic if group.first.series_number not in choice.roles]
+        runs = [g for g in dynamic if g.first.series_number not in choice.roles and not is_marked(g.first)]
         for group in runs:
             group.role, group.reason = state_of(group.first)
+    if not runs and all(is_marked(group.first) for group in dynamic):
+        raise InconsistentStudyError(
+            "study", "must hold a perfusion run", f"{ARTERIAL_SPIN_LABELLING} alone", "Use `python -m pool asl`."
+        )
     if not runs:
         raise InconsistentStudyError(
             "study", "must hold a perfusion run", "none but what the user called something else", "Check --series."

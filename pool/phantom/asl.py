@@ -20,8 +20,10 @@ from pool.phantom.motion import draw_motion, resample
 from pool.phantom.presets import Preset
 from pool.phantom.ranges import Draws, Range, require_seed
 from pool.phantom.relaxation import TISSUES
+from pool.phantom.scan_plan import stack_geometry
 from pool.phantom.scene import make_scene
 from pool.phantom.tissue_curves import KINDS, TISSUE, flow_levels
+from pool.series import SliceGeometry
 
 ASL_PX = 96
 """Rows and columns."""
@@ -122,8 +124,12 @@ class AslStudy:
     """True flow, 0 outside the anatomical myocardium, float32 `row col` [mL/min/g]."""
     stress: bool
     """Whether it is a stress study."""
+    preset_name: str
+    """Preset it was drawn from."""
     seed: int
     """Seed it was drawn with."""
+    geometry: SliceGeometry
+    """Where the slice lies in the patient."""
 
 
 @torch.no_grad()
@@ -183,8 +189,16 @@ def make_asl_study(preset: Preset, seed: int, settings: AslSettings | None = Non
         anatomical_labels=scene.anatomical_labels[MID, ::2, ::2].numpy().copy(),
         mbf_ml_min_g=scene.mbf_ml_min_g[MID, ::2, ::2].numpy().copy(),
         stress=stress,
+        preset_name=preset.name,
         seed=seed,
+        geometry=_geometry(seed, native, centre_x - offset, centre_y - offset),
     )
+
+
+def _geometry(seed: int, native: Grid, centre_x_mm: Tensor, centre_y_mm: Tensor) -> SliceGeometry:
+    """Drawn by a generator of its own: it changes no pixel."""
+    draws = Draws(torch.Generator().manual_seed(seed ^ 1), 1)
+    return stack_geometry(draws, native, centre_x_mm, centre_y_mm)[MID]
 
 
 def _tissue_weights(draws: Draws, settings: AslSettings, ti_s: Tensor, levels_ml_min_g: Tensor) -> Tensor:

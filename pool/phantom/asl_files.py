@@ -1,4 +1,7 @@
-"""ASL studies to a folder: `study-0001.npz` as `python -m pool asl` reads it, the truth in `study-0001-truth.npz`."""
+"""ASL studies to a folder, as `python -m pool asl` reads them: `study-0001.npz` or, of DICOM files, `study-0001/`.
+
+The truth is in `study-0001-truth.npz`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,16 @@ import numpy as np
 
 from pool.errors import OutputError, SettingsError
 from pool.phantom.asl import AslStudy, make_asl_study
+from pool.phantom.asl_classic import write_classic
+from pool.phantom.asl_enhanced import write_enhanced
 from pool.phantom.presets import Preset
 from pool.phantom.study_files import study_seed
+
+ASL_DIALECTS: dict[str, Callable[[AslStudy, Path], list[Path]]] = {
+    "classic": write_classic,
+    "enhanced": write_enhanced,
+}
+"""Writers by dialect: single-frame files that say in words what they are, and a multi-frame file with ASL Context."""
 
 
 def write_asl_npz(study: AslStudy, path: Path) -> None:
@@ -26,7 +37,12 @@ def write_asl_npz(study: AslStudy, path: Path) -> None:
 
 
 def write_asl_studies(
-    out_dir: Path, preset: Preset, n_studies: int, seed: int, on_progress: Callable[[int, int], None] | None = None
+    out_dir: Path,
+    preset: Preset,
+    n_studies: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+    dialect: str | None = None,
 ) -> list[Path]:
     """Write studies and their truth (labels and flow); memory stays that of one study.
 
@@ -36,21 +52,31 @@ def write_asl_studies(
         n_studies: at least one.
         seed: at least 0; the same seed gives the same pixels.
         on_progress: called with studies written and in all.
+        dialect: of `ASL_DIALECTS`; then every study is a folder of DICOM files. None writes arrays.
+
+    Returns:
+        The studies.
 
     Raises:
-        SettingsError: no studies, or a negative seed.
+        SettingsError: no studies, a negative seed, or an unknown dialect.
         OutputError: the folder holds something already.
     """
     if n_studies < 1 or seed < 0:
         raise SettingsError("ASL studies", "need at least one and a seed of at least 0", f"{n_studies}, seed {seed}")
+    if dialect is not None and dialect not in ASL_DIALECTS:
+        raise SettingsError("DICOM dialect of ASL", f"must be one of {', '.join(ASL_DIALECTS)}", repr(dialect))
     if out_dir.exists() and any(out_dir.iterdir()):
         raise OutputError(f"folder {out_dir.name}", "must be new or empty", remedy="Choose another folder.")
     out_dir.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(1, n_studies + 1):
         study = make_asl_study(preset, study_seed(seed, number))
-        path = out_dir / f"study-{number:04d}.npz"
-        write_asl_npz(study, path)
+        path = out_dir / (f"study-{number:04d}" + ("" if dialect else ".npz"))
+        if dialect is None:
+            write_asl_npz(study, path)
+        else:
+            path.mkdir()
+            ASL_DIALECTS[dialect](study, path)
         np.savez_compressed(
             path.with_name(f"{path.stem}-truth.npz"),
             labels=study.labels,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pool.phantom.cohorts import draw_patient
-from pool.phantom.study_types import PhantomStudy
+from pool.phantom.study_types import PhantomStudy, ScanValues
+from pool.series import SliceGeometry
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -46,27 +48,27 @@ def decimal(value: float) -> str:
     return f"{value:.10g}"[:16]
 
 
-def common_fields(study: PhantomStudy) -> dict[str, Any]:
+def common_fields(preset_name: str, seed: int, scanner: str) -> dict[str, Any]:
     """Patient, study, frame of reference and equipment, alike in every file of a study."""
-    name = f"PHANTOM^{study.preset_name.upper()}^{study.seed}"
-    patient = draw_patient(study.preset_name, study.seed)
-    maker, _, model = study.scan.scanner.partition(" ")
+    name = f"PHANTOM^{preset_name.upper()}^{seed}"
+    patient = draw_patient(preset_name, seed)
+    maker, _, model = scanner.partition(" ")
     return {
         "PatientName": name,
-        "PatientID": f"PHANTOM-{study.preset_name}-{study.seed}",
+        "PatientID": f"PHANTOM-{preset_name}-{seed}",
         "PatientBirthDate": f"{int(STUDY_DATE[:4]) - patient.age_years}0101",
         "PatientSex": patient.sex,
         "PatientAge": f"{patient.age_years:03d}Y",
         "PatientSize": decimal(patient.height_m),
         "PatientWeight": decimal(patient.weight_kg),
-        "StudyInstanceUID": uid("study", study.preset_name, study.seed),
+        "StudyInstanceUID": uid("study", preset_name, seed),
         "StudyDate": STUDY_DATE,
         "StudyTime": clock(START_S - 600),
-        "StudyID": str(study.seed % 10**8),
+        "StudyID": str(seed % 10**8),
         "AccessionNumber": "",
         "ReferringPhysicianName": "",
         "StudyDescription": "PHANTOM cardiac perfusion",
-        "FrameOfReferenceUID": uid("frame of reference", study.preset_name, study.seed),
+        "FrameOfReferenceUID": uid("frame of reference", preset_name, seed),
         "PositionReferenceIndicator": "",
         "Manufacturer": {"Siemens": "SIEMENS", "GE": "GE MEDICAL SYSTEMS"}.get(maker, maker.upper()),
         "ManufacturerModelName": model or maker,
@@ -99,10 +101,27 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
     assert series.pixel_spacing_mm is not None  # as it has this
     geometry = series.geometry[slice_index]
     pixels = series.frames[slice_index, frame].astype("<u2")
-    fields = common_fields(study) | {
-        "SOPClassUID": MR_IMAGE_STORAGE,
+    fields = common_fields(study.preset_name, study.seed, scan.scanner) | classic_fields(
+        geometry, series.pixel_spacing_mm, scan, pixels
+    )
+    fields |= {
         "SOPInstanceUID": instance_uid,
         "SeriesInstanceUID": series_uid,
+        "WindowCenter": decimal(float(pixels.max()) / 2),
+        "WindowWidth": decimal(float(max(pixels.max(), 1))),
+        "InversionTime": decimal(scan.ti_ms),
+        "ContrastBolusAgent": "phantom",
+    }
+    fill(file, fields, pixels)
+    return file
+
+
+def classic_fields(
+    geometry: SliceGeometry, spacing_mm: tuple[float, float], scan: ScanValues, pixels: np.ndarray
+) -> dict[str, Any]:
+    """What every single-frame file has but identifiers, times and the window: place, sequence, form of the pixels."""
+    return {
+        "SOPClassUID": MR_IMAGE_STORAGE,
         "SeriesDate": STUDY_DATE,
         "AcquisitionDate": STUDY_DATE,
         "ContentDate": STUDY_DATE,
@@ -110,7 +129,7 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
         "ImageOrientationPatient": [decimal(v) for v in geometry.orientation],
         "SliceLocation": decimal(float(np.dot(geometry.normal, geometry.position_mm))),
         "SliceThickness": decimal(scan.thickness_mm),
-        "PixelSpacing": [decimal(v) for v in series.pixel_spacing_mm],
+        "PixelSpacing": [decimal(v) for v in spacing_mm],
         "Rows": pixels.shape[0],
         "Columns": pixels.shape[1],
         "SamplesPerPixel": 1,
@@ -121,15 +140,12 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
         "PixelRepresentation": 0,
         "SmallestImagePixelValue": int(pixels.min()),
         "LargestImagePixelValue": int(pixels.max()),
-        "WindowCenter": decimal(float(pixels.max()) / 2),
-        "WindowWidth": decimal(float(max(pixels.max(), 1))),
         "ScanningSequence": ["GR", "IR"],
         "SequenceVariant": ["SP", "MP"] if scan.readout == "flash" else ["SS", "MP"],
         "ScanOptions": "CG",
         "MRAcquisitionType": "2D",
         "RepetitionTime": decimal(scan.tr_ms),
         "EchoTime": decimal(scan.te_ms),
-        "InversionTime": decimal(scan.ti_ms),
         "FlipAngle": decimal(scan.flip_deg),
         "MagneticFieldStrength": decimal(scan.field_t),
         "ImagingFrequency": decimal(42.577 * scan.field_t),
@@ -137,10 +153,12 @@ def classic_file(study: PhantomStudy, slice_index: int, frame: int, instance_uid
         "EchoTrainLength": "1",
         "NumberOfAverages": "1",
         "HeartRate": str(round(scan.heart_rate_bpm)),
-        "ContrastBolusAgent": "phantom",
     }
+
+
+def fill(file: FileDataset, fields: Mapping[str, Any], pixels: np.ndarray) -> None:
+    """Put fields and 16-bit pixels into a file."""
     for keyword, value in fields.items():
         setattr(file, keyword, value)
     file.PixelData = pixels.tobytes()
     file["PixelData"].VR = "OW"
-    return file

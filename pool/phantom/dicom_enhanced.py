@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, uid_of
+import numpy as np
+
+from pool.phantom.dicom_common import START_S, STUDY_DATE, clock, common_fields, empty_file, fill, uid_of
 from pool.phantom.dicom_groups import item, shared_groups
-from pool.phantom.study_types import PhantomStudy
+from pool.phantom.study_types import PhantomStudy, ScanValues
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -41,8 +43,10 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
     state = "stress" if study.stress else "rest"
     kind = "perfusion" if study.injection == "main" else "perfusion prebolus"
     start = _moment(START_S + float(series.times_s[slice_index, 0]))
-    fields = common_fields(study) | {
-        "SOPClassUID": ENHANCED_MR_IMAGE_STORAGE,
+    assert series.geometry is not None  # a phantom study always has it
+    assert series.pixel_spacing_mm is not None  # as it has this
+    fields = common_fields(study.preset_name, study.seed, scan.scanner) | enhanced_fields(scan, pixels)
+    fields |= {
         "SOPInstanceUID": instance_uid,
         "SeriesInstanceUID": uid_of(study, "series", "siemens-xa", slice_index),
         "SeriesDate": STUDY_DATE,
@@ -56,6 +60,25 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
         "AcquisitionDuration": float(1000 * (series.times_s[slice_index, -1] - series.times_s[slice_index, 0])),
         "AcquisitionNumber": "1",
         "InstanceNumber": "1",
+    }
+    del fields["BodyPartExamined"]  # the anatomic region's code takes its place
+    fill(file, fields, pixels)
+    add_dimensions(file, organisation)
+    groups = shared_groups(scan, series.geometry[slice_index], series.pixel_spacing_mm, pixels.shape[1:])
+    file.SharedFunctionalGroupsSequence = [groups]
+    file.PerFrameFunctionalGroupsSequence = [_frame_groups(study, slice_index, t) for t in range(series.n_frames)]
+    return file
+
+
+def enhanced_fields(scan: ScanValues, pixels: np.ndarray) -> dict[str, Any]:
+    """What every multi-frame file of a first pass has but identifiers and times: its sequence, the form of its pixels.
+
+    Args:
+        scan: its sequence.
+        pixels: `frame row col`.
+    """
+    return {
+        "SOPClassUID": ENHANCED_MR_IMAGE_STORAGE,
         "DeviceSerialNumber": "0",
         "ImageType": ["ORIGINAL", "PRIMARY", "PERFUSION", "NONE"],
         "ContentQualification": "RESEARCH",
@@ -100,15 +123,16 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
         "PhotometricInterpretation": "MONOCHROME2",
         "Rows": pixels.shape[1],
         "Columns": pixels.shape[2],
-        "NumberOfFrames": str(series.n_frames),
+        "NumberOfFrames": str(len(pixels)),
         "BitsAllocated": 16,
         "BitsStored": 12,
         "HighBit": 11,
         "PixelRepresentation": 0,
     }
-    del fields["BodyPartExamined"]  # the anatomic region's code takes its place
-    for keyword, value in fields.items():
-        setattr(file, keyword, value)
+
+
+def add_dimensions(file: FileDataset, organisation: str) -> None:
+    """Frames are ordered by stack, position in it and time."""
     file.AcquisitionContextSequence = []
     file.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organisation)]
     file.DimensionIndexSequence = [
@@ -124,11 +148,6 @@ def _enhanced_file(study: PhantomStudy, slice_index: int) -> FileDataset:
             (0x00209128, "Temporal Position Index"),
         )
     ]
-    file.SharedFunctionalGroupsSequence = [shared_groups(study, slice_index)]
-    file.PerFrameFunctionalGroupsSequence = [_frame_groups(study, slice_index, t) for t in range(series.n_frames)]
-    file.PixelData = pixels.tobytes()
-    file["PixelData"].VR = "OW"
-    return file
 
 
 def _frame_groups(study: PhantomStudy, slice_index: int, frame: int) -> Dataset:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pool.phantom.study_types import PhantomStudy
+from pool.phantom.study_types import ScanValues
+from pool.series import SliceGeometry
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -25,12 +26,18 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
-def shared_groups(study: PhantomStudy, slice_index: int) -> Dataset:
-    """Functional groups that all frames of a slice share (PS3.3 C.8.13)."""
-    series, scan = study.series, study.scan
-    assert series.geometry is not None  # a phantom study always has it
-    assert series.pixel_spacing_mm is not None  # as it has this
-    n_rows, n_cols = series.frames.shape[2:]
+def shared_groups(
+    scan: ScanValues, geometry: SliceGeometry, spacing_mm: tuple[float, float], size: tuple[int, int]
+) -> Dataset:
+    """Functional groups that all frames of a slice of a first pass share (PS3.3 C.8.13).
+
+    Args:
+        scan: its sequence.
+        geometry: its place.
+        spacing_mm: between rows, between columns [mm].
+        size: rows and columns.
+    """
+    n_rows, n_cols = size
     heart = code("80891009", "SCT", "Heart")
     flash = scan.readout == "flash"
     return item(
@@ -44,10 +51,8 @@ def shared_groups(study: PhantomStudy, slice_index: int) -> Dataset:
                 AcquisitionContrast="PERFUSION",
             )
         ],
-        PixelMeasuresSequence=[item(PixelSpacing=list(series.pixel_spacing_mm), SliceThickness=scan.thickness_mm)],
-        PlaneOrientationSequence=[
-            item(ImageOrientationPatient=[f"{v:.10g}"[:16] for v in series.geometry[slice_index].orientation])
-        ],
+        PixelMeasuresSequence=[item(PixelSpacing=list(spacing_mm), SliceThickness=scan.thickness_mm)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[f"{v:.10g}"[:16] for v in geometry.orientation])],
         FrameAnatomySequence=[item(FrameLaterality="U", AnatomicRegionSequence=[heart])],
         PixelValueTransformationSequence=[item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")],
         FrameVOILUTSequence=[item(WindowCenter="1000", WindowWidth="2000")],

@@ -112,9 +112,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument(
         "--dicom",
         nargs="?",
-        const="siemens",
-        choices=list(DIALECTS),
-        help="write DICOM files, in this dialect (siemens if none is named), instead of .npz",
+        const="",
+        metavar="DIALECT",
+        help=f"write DICOM files instead of .npz: {', '.join(DIALECTS)} (default siemens); with "
+        "--asl: classic (the default) or enhanced",
     )
     command.add_argument("--dual-bolus", action="store_true", help="also write a prebolus of a tenth of the dose")
     command.add_argument(
@@ -131,13 +132,13 @@ def _run(options: argparse.Namespace) -> None:
 
     preset = get_preset(options.preset)
     if options.asl:
-        if options.dicom or options.dual_bolus or options.frames != DEFAULT_FRAMES:
-            rule = "goes without --dicom, --dual-bolus and --frames: pairs of images as .npz"
+        if options.dual_bolus or options.frames != DEFAULT_FRAMES:
+            rule = "goes without --dual-bolus and --frames: it has pairs of images"
             raise SettingsError("--asl", rule, "one of them")
         from pool.phantom.asl_files import write_asl_studies  # it needs this module
 
-        write_asl_studies(options.out, preset, options.studies, options.seed, show)
+        dialect = "classic" if options.dicom == "" else options.dicom
+        write_asl_studies(options.out, preset, options.studies, options.seed, show, dialect)
         return
-    write_studies(
-        options.out, preset, options.studies, options.seed, options.frames, options.dicom, options.dual_bolus, show
-    )
+    dialect = "siemens" if options.dicom == "" else options.dicom
+    write_studies(options.out, preset, options.studies, options.seed, options.frames, dialect, options.dual_bolus, show)

@@ -106,7 +106,7 @@ def test_grafanas_source_is_the_one_that_panels_name() -> None:
     (source,) = yaml.safe_load((MONITORING / "grafana" / "datasource.yml").read_text())["datasources"]
     board = json.loads((MONITORING / "grafana" / "perfusion-pool.json").read_text())
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {source["uid"]}
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 12
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) == 13
     (provider,) = yaml.safe_load((MONITORING / "grafana" / "provider.yml").read_text())["providers"]
     compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
     (target,) = (v.split(":")[1] for v in compose["grafana"]["volumes"] if "perfusion-pool.json" in v)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from pool.array_files import read_array_file
 from pool.errors import (
     EmptyStudyError,
     InconsistentStudyError,
@@ -18,7 +19,7 @@ from pool.errors import (
     UnreadableFileError,
     UnsupportedFileError,
 )
-from pool.inputs import open_study, read_array_file
+from pool.inputs import open_study
 from tests.samples import bolus_frames, bolus_series, write_npz
 
 
@@ -260,7 +261,7 @@ def test_no_error_of_a_library_comes_through(
     def fail(*args: object) -> None:
         raise failure("Secret^Name")
 
-    monkeypatch.setattr("pool.inputs.read_npz_arrays", fail)
+    monkeypatch.setattr("pool.array_files.read_npz_arrays", fail)
     with pytest.raises(UnreadableFileError) as caught:
         read_array_file(write_npz(tmp_path / "s.npz", bolus_series()))
     assert str(caught.value) == (

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 
 from pool.__main__ import main
-from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control, values_for
 from pool.asl.series import AslSeries
-from pool.calibration import Calibration
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
-from pool.manifest import PoolManifest, save_manifest
 from pool.member import Pool
 from pool.networks import NetworkSpec
 from pool.perfusion.asl import measure_asl
-from pool.phantom.asl_files import write_asl_studies
-from pool.phantom.presets import get_preset
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
 from pool.trials.samplers import sampler_of
@@ -27,29 +23,6 @@ from pool.trials.settings import TrialSettings
 from tests.samples import tiny_pool
 
 SETTINGS = AslAnalysisSettings(TrialSettings(4, batch_size=4))
-FLAT = Calibration("mcd_uncertainty", ((0.1, 0.8),), 30, 0.0, "0" * 64, n_trials=4)
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("asl") / "studies"
-    (path,) = write_asl_studies(folder, get_preset("inD"), 1, 4)
-    return path
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two untrained members of two kinds; of the second, better things are expected."""
-    folder = tmp_path_factory.mktemp("mixed")
-    kinds = ("mcd-unet", "prob-unet")
-    pools = [tiny_pool(folder / kind, 1, NetworkSpec(kind, 4, 2, 1, 3)) for kind in kinds]
-    entries = []
-    for kind, manifest, dice in zip(kinds, pools, (0.7, 0.8)):
-        known = replace(FLAT, knots=((0.1, dice),))
-        entries.append(replace(manifest.members[0], id=kind, calibration=known))
-        (folder / kind / "s0-e01.safetensors").rename(folder / f"{kind}.safetensors")
-    save_manifest(folder, PoolManifest("mixed", tuple(entries)))
-    return folder
 
 
 def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: Path, mixed: Path) -> None:
@@ -68,6 +41,9 @@ def test_the_result_is_the_chosen_members_answer_and_flow_in_its_outline(study: 
     assert found.no_flow == ""
     assert found.flow[0].name == "myocardium"
     assert found.flow[0].mbf_ml_min_g == pytest.approx(float(whole.mbf_ml_min_g[0]))
+    refused = analyse_asl(replace(series, flow_refused="it has no sign", remarks=("read so",)), pool, SETTINGS)
+    assert (refused.flow, refused.no_flow) == ((), "it has no sign")
+    assert refused.to_dict()["study"]["remarks"] == ["read so"]
     without = analyse_asl(replace(series, baseline=None), pool, SETTINGS)
     assert without.flow == ()
     assert without.no_flow == "flow needs a baseline image and inversion times"
@@ -110,6 +86,16 @@ def test_members_without_calibration_leave_no_outline_and_patches_are_refused(st
         analyse_asl(series, Pool.load(tmp_path / "patches"), SETTINGS)
 
 
+def test_the_field_strength_is_the_users_then_the_studys_then_that_of_the_paper(study: Path) -> None:
+    series = AslSeries.load(study)
+    assert values_for(series).field_t == 3.0
+    at_low_field = replace(series, field_t=1.5)
+    assert values_for(at_low_field).t1_s < values_for(series).t1_s
+    assert values_for(at_low_field, 3.0) == values_for(series)
+    with pytest.raises(SettingsError, match="found 7 T"):
+        values_for(replace(series, field_t=7.0))
+
+
 def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = AslSeries.load(study)
     with pytest.raises(InconsistentStudyError, match="needs control and labelled images, pairs of one size"):
@@ -130,4 +116,4 @@ def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys
         AslSeries.load(tmp_path / "cut.npz")
     assert main(["asl", str(tmp_path / "x.dcm"), "--pool", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert main(["phantom", "--asl", "--dual-bolus", "--out", str(tmp_path / "p")]) == 2
-    assert "--asl: goes without --dicom, --dual-bolus and --frames" in capsys.readouterr().err
+    assert "--asl: goes without --dual-bolus and --frames" in capsys.readouterr().err

@@ -10,9 +10,10 @@ import pytest
 
 from pool.asl.inputs import AslInput, open_any_study, open_asl_study
 from pool.asl.series import AslSeries
+from pool.dicom.asl.read import AslDicom
 from pool.errors import EmptyStudyError, StudyError
 from pool.guarded import open_any_guarded, open_asl_guarded
-from pool.guarded_asl import ARRAY_FIELDS, PLAIN_FIELDS, unpack_asl
+from pool.guarded_asl import ARRAY_FIELDS, DICOM_FIELDS, PLAIN_FIELDS, unpack_asl
 from pool.guarded_transfer import Answer
 from pool.inputs import StudyInput
 from tests.samples import bolus_series, write_npz
@@ -66,3 +67,4 @@ def test_an_answer_that_makes_no_sense_is_a_refusal(tmp_path: Path, asl: dict[st
 def test_every_field_of_an_asl_series_is_carried() -> None:
     """A new field that is forgotten in `pool.guarded_asl` would be lost on the way."""
     assert {field.name for field in fields(AslSeries)} == {*ARRAY_FIELDS, *PLAIN_FIELDS}
+    assert {field.name for field in fields(AslDicom)} == {"sources", "identity", "geometry", *DICOM_FIELDS}

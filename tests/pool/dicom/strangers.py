@@ -20,10 +20,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from pool.asl.inputs import open_asl_study
 from pool.dicom.frames import CLASSIC_CLASSES, ENHANCED_CLASSES, frame_records
 from pool.dicom.opening import is_dicom, read_header, read_pixels, reading
 from pool.dicom.read import read_dicom_study
 from pool.errors import PoolError
+from pool.run_choice import RunChoice
+from tests.pool.dicom import asl_samples
 from tests.pool.dicom import dicom_samples as samples
 
 MEMORY_BYTES, SECONDS = 300 * 10**6, 5
@@ -46,16 +49,21 @@ class Outcome:
 def everything_of(path: Path) -> str:
     """Read whatever is in one file: as a study, then its frames and pixels; the refusal, or `read`."""
     refusals = []
-    for attempt in (_as_study, _as_frames):
+    attempts = (_as_study, _as_asl, _as_frames)
+    for attempt in attempts:
         try:
             attempt(path)
         except PoolError as error:
             refusals.append(str(error))
-    return refusals[-1] if len(refusals) == 2 else "read"
+    return refusals[-1] if len(refusals) == len(attempts) else "read"
 
 
 def _as_study(path: Path) -> None:
     read_dicom_study([path])
+
+
+def _as_asl(path: Path) -> None:
+    open_asl_study(path, RunChoice(pair_starts_with="control"))
 
 
 def _as_frames(path: Path) -> None:
@@ -125,7 +133,16 @@ def pydicom_files() -> list[Path]:
 
 def seeds(folder: Path) -> list[tuple[str, bytes]]:
     """Files to mutate: MR as vendors write it, small, in several transfer syntaxes."""
-    made = [samples.write(folder / "classic", samples.classic(0, 0)), samples.write(folder / "e", samples.enhanced())]
+    pair = [("control", 0), ("labelled", 0), ("baseline", 0)]
+    made = [
+        samples.write(folder / name, dataset)
+        for name, dataset in (
+            ("classic", samples.classic(0, 0)),
+            ("e", samples.enhanced()),
+            ("asl", asl_samples.enhanced(pair)),
+            ("asl-classic", asl_samples.image("control", 0)),
+        )
+    ]
     names = (
         "MR_small",
         "emri_small",

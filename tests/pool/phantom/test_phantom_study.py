@@ -183,7 +183,7 @@ def test_truth_lies_beside_the_files(study: PhantomStudy, tmp_path: Path) -> Non
 
 
 def test_many_studies_go_to_a_folder(tmp_path: Path) -> None:
-    from pool.inputs import read_array_file
+    from pool.array_files import read_array_file
 
     folders = write_studies(tmp_path / "out", get_preset("exD-2"), 2, 7, n_frames=10, dual_bolus=True)
     assert [f.name for f in folders] == ["study-0001", "study-0002"]
