@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pool.__main__ import main
-from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control, values_for
+from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
 from pool.asl.series import AslSeries
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
 from pool.member import Pool
@@ -87,13 +87,23 @@ def test_members_without_calibration_leave_no_outline_and_patches_are_refused(st
 
 
 def test_the_field_strength_is_the_users_then_the_studys_then_that_of_the_paper(study: Path) -> None:
-    series = AslSeries.load(study)
-    assert values_for(series).field_t == 3.0
-    at_low_field = replace(series, field_t=1.5)
-    assert values_for(at_low_field).t1_s < values_for(series).t1_s
-    assert values_for(at_low_field, 3.0) == values_for(series)
+    assert AslSeries.load(study).field_t is None
+    by_study, by_user = SETTINGS, replace(SETTINGS, field_t=3.0)
+    assert by_study.values_for(None).field_t == 3.0
+    assert by_study.values_for(1.5).t1_s < by_study.values_for(None).t1_s
+    assert by_user.values_for(1.5) == by_study.values_for(None)
     with pytest.raises(SettingsError, match="found 7 T"):
-        values_for(replace(series, field_t=7.0))
+        replace(SETTINGS, field_t=7.0)
+
+
+def test_flow_is_read_at_the_studys_field_and_refused_at_one_that_is_not_tabulated(study: Path, mixed: Path) -> None:
+    series, pool = AslSeries.load(study), Pool.load(mixed)
+    at_three, at_low = (analyse_asl(replace(series, field_t=field), pool, SETTINGS) for field in (3.0, 1.5))
+    assert at_low.flow[0].mbf_ml_min_g != at_three.flow[0].mbf_ml_min_g
+    assert (at_low.to_dict()["field_t"], at_three.to_dict()["field_t"]) == (1.5, 3.0)
+    strange = analyse_asl(replace(series, field_t=7.0), pool, SETTINGS)
+    assert (strange.flow, strange.to_dict()["field_t"]) == ((), None)
+    assert "found 7 T" in strange.no_flow
 
 
 def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
