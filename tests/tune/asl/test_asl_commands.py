@@ -90,7 +90,7 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
     [
         (
             ("--preset", "slow"),
-            "preset must be one of paper, quick, prob-paper, prob-quick; found 'slow'.",
+            "preset must be one of paper, quick, thorough, prob-paper, prob-quick; found 'slow'.",
         ),
         (("--preset", "quick", "--settings", "x.json"), "takes either --preset or --settings; found both."),
         (("--settings", "nowhere.json"), "settings nowhere.json: must be a file"),
