@@ -21,9 +21,9 @@ from tune.cli.asl_options import (
     ThreadsOption,
     checked_threads,
     chosen_recipe,
+    stopped_in_words,
 )
 from tune.cli.refusal import refuse
-from tune.interrupt import sigterm_as_ctrl_c
 
 if TYPE_CHECKING:
     from tune.reports import EpochReport
@@ -106,19 +106,12 @@ def train(
                 highlight=False,
             )
 
-        with sigterm_as_ctrl_c() as stopped_code:
-            try:
-                found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, Simulated(console))
-                manifest = train_asl(
-                    settings, found, out, mlflow, name, start_from, device_named(device), on_epoch, storage, resume
-                )
-            except KeyboardInterrupt as stop:
-                kept = (
-                    f"is kept in {storage}; the same command with --resume continues it" if storage else "is not kept"
-                )
-                words = f"Stopped; the training {kept}."
-                Console(stderr=True).print(words, highlight=False, soft_wrap=True, markup=False)
-                raise typer.Exit(stopped_code()) from stop
+        kept = f"is kept in {storage}; the same command with --resume continues it" if storage else "is not kept"
+        with stopped_in_words(f"the training {kept}"):
+            found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, Simulated(console))
+            manifest = train_asl(
+                settings, found, out, mlflow, name, start_from, device_named(device), on_epoch, storage, resume
+            )
     except PoolError as error:
         refuse(error)
     for member in manifest.members:
@@ -141,6 +134,9 @@ def evaluate(
     bootstrap_trials: Annotated[
         int, typer.Option(help="Trials of two images whose scores are resampled; the paper's are 16384, 0: none.")
     ] = 2048,
+    precision: Annotated[
+        str, typer.Option(help="Of the trials: `float32`, as in an analysis; `bfloat16`; `auto`: where it is native.")
+    ] = "float32",
     compare: Annotated[
         Path | None, typer.Option(help="Folder of an earlier evaluation of another member on the same images.")
     ] = None,
@@ -161,7 +157,9 @@ def evaluate(
         from tune.asl.images import phantom_studies
         from tune.asl.report import in_words, refuse_foreign_folder, write_report
 
-        settings = AslEvaluationSettings(phantom, studies, seed, readers, pairs, trials, bootstrap_trials)
+        settings = AslEvaluationSettings(
+            phantom, studies, seed, readers, pairs, trials, bootstrap_trials, precision=precision
+        )
         refuse_foreign_folder(out)
         if compare is not None:
             read_images(compare)  # refused now rather than after minutes of trials
