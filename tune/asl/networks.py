@@ -107,7 +107,7 @@ def train_and_test(
             sums = run_trials(sampler, pixels[None], trials, reference=labels == MYOCARDIUM)
         assert sums is not None  # only `keep_going` makes it None
         rows.append(ImageRow.of(study, kind, pixels, labels, TrialMaps.of(sums)))
-    latent = _latent_fit(member.network, settings, tested, device) if isinstance(member.network, ProbUNet) else None
+    latent = latent_fit(member.network, settings, tested, device) if isinstance(member.network, ProbUNet) else None
     return TestedNetwork(name, tuple(rows), latent, tuple(epochs))
 
 
@@ -171,7 +171,15 @@ def _trained(
 
 
 @torch.inference_mode()
-def _latent_fit(network: ProbUNet, settings: AslTrainingSettings, tested: AslImages, device: str) -> LatentFit:
+def latent_fit(network: ProbUNet, settings: AslTrainingSettings, tested: AslImages, device: str) -> LatentFit:
+    """What the network's loss consists of on some images, vectors drawn from the posterior; leaves it evaluating.
+
+    Args:
+        network: trained.
+        settings: its recipe.
+        tested: images with labels.
+        device: torch's, where the network is.
+    """
     loss_of, chance = loss_function(settings.loss, settings.tversky_beta), seeded_generator("latent", 0, device=device)
     losses, divergences = [], []
     network.eval()
