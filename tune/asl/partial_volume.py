@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pool.evaluation.partial_volume import MovedOutline, OutlineErrors, thick, thin
-from pool.figures.evaluation import draw_outline
+from pool.figures.evaluation import draw_outline, name_outlines
 from pool.figures.trials import draw_flows
 from pool.phantom.asl import AslStudy
+from pool.results import NOT_FOR_DIAGNOSIS
 from pool.shapes import MYOCARDIUM
 from tune.asl.images import AslImages
 from tune.asl.report import new_figure, png
@@ -42,6 +43,8 @@ def write_partial_volume(moved: Sequence[MovedOutline], example: AslStudy, out_d
             automatic, reference = zip(*((row.automatic, row.reference) for row in found.segments))
             draw_flows(automatic, reference, found.flow, below)
             below.set_ylabel(f"MBF, {found.errors.name} outline (mL/min/g)")
+    name_outlines(panels[0], "moved")
+    figure.supxlabel(f"Phantom studies. {NOT_FOR_DIAGNOSIS}", fontsize=8)
     fields = {found.errors.name: found.to_dict() for found in moved}
     files = {FIGURE: png(figure), REPORT: json.dumps(fields, indent=1).encode() + b"\n"}
     for name, data in files.items():
