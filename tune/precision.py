@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
 
 def resolve_precision(precision: str, device: str) -> str:
     """What `auto` means on a device: bfloat16 where it is faster: GPUs, and processors with matrix units for it.

@@ -13,9 +13,9 @@ from pool.networks import PATCH_KIND, NetworkSpec
 from pool.patches import PatchGrid
 from tune.augment_settings import AugmentSettings
 from tune.losses import LOSSES
+from tune.precision import PRECISIONS
 
 SCHEDULES = ("halving", "cosine")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)

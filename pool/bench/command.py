@@ -13,7 +13,7 @@ import torch
 from pool.bench.contenders import untrained_network
 from pool.bench.speed import measure_speed
 from pool.bench.study_command import NETWORKS, add_study_options, run_study
-from pool.bench.trials import add_trials_options, batch_sizes_of, measure_trials
+from pool.bench.trials import add_trials_options, batch_sizes_of, measure_trials, trials_figure
 from pool.engine import EngineSettings
 from pool.engine.calibration import calibrate
 from pool.engine.machine import device_named
@@ -57,7 +57,11 @@ def run(options: argparse.Namespace) -> None:
         sizes = batch_sizes_of(options.batch_sizes)
         trials = measure_trials(options.network, options.trials, sizes, options.rounds, device)
         sys.stdout.write(trials.in_words() + "\n")
-        _write(options, f"trials-{options.network}-{device.type}.json", trials.to_dict())
+        name = f"trials-{options.network}-{device.type}"
+        _write(options, f"{name}.json", trials.to_dict())
+        if options.out is not None:
+            (options.out / f"{name}.png").write_bytes(trials_figure(trials))
+            sys.stdout.write(f"wrote {options.out / name}.png\n")
         return
     if options.study or options.check:
         for name, fields in run_study(options, device):

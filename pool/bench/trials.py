@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from pool.bench.timing import alternate
 from pool.engine.machine import Machine
 from pool.errors import SettingsError
+from pool.figures.trials_speed import draw_batch_scores, draw_batch_times
 from pool.networks import NetworkSpec, build_network
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
@@ -66,6 +68,22 @@ class TrialsReport:
         batches = [vars(one) | {"spread_s": list(one.spread_s)} for one in self.batches]
         fields = {"network": self.network, "n_trials": self.n_trials, "image_px": self.image_px}
         return {**fields, "batches": batches, "machine": self.machine.to_dict()}
+
+
+def trials_figure(report: TrialsReport) -> bytes:
+    """Time and score by batch size as a picture (PNG)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure, buffer = Figure(figsize=(7.8, 3.4), layout="constrained"), io.BytesIO()
+    left, right = figure.subplots(1, 2)
+    sizes = [one.batch_size for one in report.batches]
+    draw_batch_times(sizes, [one.median_s for one in report.batches], [one.spread_s for one in report.batches], left)
+    draw_batch_scores(sizes, [one.mcd_uncertainty for one in report.batches], right)
+    device = report.machine.gpu or f"{report.machine.n_threads} threads, {report.machine.instructions}"
+    figure.suptitle(f"{report.n_trials} trials of the {report.network} mcd-unet, {device}", fontsize=9)
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def add_trials_options(command: argparse.ArgumentParser) -> None:

@@ -104,7 +104,7 @@ class AslSummary:
         }
         scored = [row for row in images if row.mcd_uncertainty is not None]
         mcd = [row.mcd_uncertainty or 0.0 for row in scored]
-        by_study = _noise_and_uncertainty(scored, segments)
+        by_study = noise_and_uncertainty(scored, segments)
         told = [row for row in images if np.isfinite(row.contrast)]
         return cls(
             n_images=len(images),
@@ -144,8 +144,8 @@ def contrast_to_noise(pixels: Map, labels: np.ndarray) -> float:
     return float(abs(blood.mean() - muscle.mean()) / (0.5 * (blood.std(ddof=1) + muscle.std(ddof=1))))
 
 
-def _noise_and_uncertainty(images: Sequence[ImageRow], segments: Sequence[FlowRow]) -> list[tuple[float, float]]:
-    """Mean noise and mean MCD Uncertainty of every study that has both."""
+def noise_and_uncertainty(images: Sequence[ImageRow], segments: Sequence[FlowRow]) -> list[tuple[float, float]]:
+    """Mean physiological noise of the segments [mL/min/g] and mean MCD Uncertainty of every study that has both."""
     found = []
     for study in sorted({row.study for row in segments}):
         noise = [row.noise for row in segments if row.study == study]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from pool.errors import StudyError
+from pool.evaluation.asl import FlowRow, ImageRow
 from pool.evaluation.asl_flow import segment_flows
 from pool.evaluation.overlap import dice
+from pool.evaluation.regression import FEWEST_PAIRS, Regression, regression
 from pool.phantom.asl import AslStudy
 from pool.shapes import MYOCARDIUM, Mask
 
@@ -31,6 +34,22 @@ class OutlineErrors:
     dice: tuple[float, float]
     """Mean and standard deviation."""
 
+    @classmethod
+    def of(cls, name: str, rows: Sequence[ImageRow]) -> OutlineErrors:
+        """Mean errors of outlines that were measured image by image.
+
+        Args:
+            name: of what made the outlines.
+            rows: one an image, at least one.
+        """
+        dices = np.array([row.dice for row in rows])
+        return cls(
+            name,
+            float(np.mean([row.n_false_positive for row in rows])),
+            float(np.mean([row.n_false_negative for row in rows])),
+            (float(dices.mean()), float(dices.std())),
+        )
+
     @property
     def balance(self) -> float:
         """False positives less false negatives [pixels an image]."""
@@ -42,12 +61,32 @@ class MovedOutline:
     """The reference outlines of all studies, a pixel thinner or thicker."""
 
     errors: OutlineErrors
-    n_segments: int
-    """AHA segments that both outlines have."""
-    flow_bias: float | None
-    """Mean flow less that of the reference over them [mL/min/g]; None without segments."""
+    segments: tuple[FlowRow, ...]
+    """Flow of the AHA segments that both outlines have, the moved one as the automatic one."""
     n_empty: int
     """Studies of which nothing is left."""
+
+    @property
+    def flow_bias(self) -> float | None:
+        """Mean flow less that of the reference over the segments [mL/min/g]; None without segments."""
+        return float(np.mean([row.automatic - row.reference for row in self.segments])) if self.segments else None
+
+    @property
+    def flow(self) -> Regression | None:
+        """Flow under the moved outlines on that under the reference; None where too few segments have both."""
+        if len(self.segments) < FEWEST_PAIRS:
+            return None
+        return regression([row.automatic for row in self.segments], [row.reference for row in self.segments])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready fields, those of single segments left out."""
+        return {
+            "errors": asdict(self.errors),
+            "n_segments": len(self.segments),
+            "flow_bias": self.flow_bias,
+            "flow": asdict(self.flow) if self.flow is not None else None,
+            "n_empty": self.n_empty,
+        }
 
 
 def thin(mask: Mask) -> Mask:
@@ -82,7 +121,9 @@ def errors_of(name: str, pairs: Sequence[tuple[Mask, Mask]]) -> OutlineErrors:
 
 
 def _moved(studies: Sequence[AslStudy], name: str, change: Callable[[Mask], Mask]) -> MovedOutline:
-    pairs, rows, n_empty = [], [], 0
+    pairs: list[tuple[Mask, Mask]] = []
+    rows: list[FlowRow] = []
+    n_empty = 0
     for study in studies:
         truth = study.labels == MYOCARDIUM
         mask = change(truth)
@@ -92,5 +133,4 @@ def _moved(studies: Sequence[AslStudy], name: str, change: Callable[[Mask], Mask
             continue
         with suppress(StudyError):  # a slice without RV has no segments, whatever the outline
             rows += segment_flows(study, mask)
-    bias = float(np.mean([row.automatic - row.reference for row in rows])) if rows else None
-    return MovedOutline(errors_of(name, pairs), len(rows), bias, n_empty)
+    return MovedOutline(errors_of(name, pairs), tuple(rows), n_empty)

@@ -50,6 +50,30 @@ def draw_dice_and_uncertainty(rows: Sequence[ImageRow], found: Regression, ax: A
     return _open(ax)
 
 
+def draw_dice_and_contrast(rows: Sequence[ImageRow], found: Regression, ax: Axes) -> Axes:
+    """Dice against the contrast-to-noise ratio, a point an image that has one."""
+    told = [row for row in rows if np.isfinite(row.contrast)]
+    for kind, colour in KIND_COLOURS.items():
+        shown = [row for row in told if row.kind == kind]
+        x, y = [row.contrast for row in shown], [row.dice for row in shown]
+        ax.scatter(x, y, s=12, color=colour, alpha=0.8, linewidths=0, label=kind)
+    _line(found, [row.contrast for row in told], ax)
+    ax.set_xlabel("contrast-to-noise ratio")
+    ax.set_ylabel("Dice")
+    ax.legend(fontsize=7, frameon=False, loc="lower right")
+    return _open(ax)
+
+
+def draw_noise_and_uncertainty(pairs: Sequence[tuple[float, float]], found: Regression, ax: Axes) -> Axes:
+    """MCD Uncertainty against physiological noise, a point a study (Figure S5)."""
+    noise, uncertainty = zip(*pairs)
+    ax.scatter(noise, uncertainty, s=12, color=POINT_COLOUR, alpha=0.8, linewidths=0)
+    _line(found, noise, ax)
+    ax.set_xlabel("physiological noise (mL/min/g)")
+    ax.set_ylabel("MCD Uncertainty")
+    return _open(ax)
+
+
 def draw_flows(automatic: Sequence[float], reference: Sequence[float], found: Regression, ax: Axes) -> Axes:
     """Flow of segments under both outlines, with identity and regression (Figure 3)."""
     values = [*automatic, *reference]

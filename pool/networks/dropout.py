@@ -38,7 +38,7 @@ class Dropout:
         kept = self._bytes(maps) >= n_dropped
         scale = N_LEVELS / (N_LEVELS - n_dropped)
         if torch.is_grad_enabled() and maps.requires_grad:
-            return maps * (kept * scale)
+            return maps * kept.to(maps.dtype).mul_(scale)  # in bfloat16 a mask in float32 would widen all that follows
         return maps.mul_(kept).mul_(scale)
 
     def _bytes(self, maps: torch.Tensor) -> torch.Tensor:

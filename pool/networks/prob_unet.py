@@ -70,7 +70,8 @@ class GaussianNet(nn.Module):
         """The Gaussians of images `image channel row col`."""
         for level, block in enumerate(self.scales):
             x = block(self.pool(x) if level else x)
-        mean, log_sd = self.describe(x.mean(dim=(2, 3), keepdim=True)).flatten(1).chunk(2, dim=1)
+        described = self.describe(x.mean(dim=(2, 3), keepdim=True)).flatten(1).float()  # a draw and a loss come of it
+        mean, log_sd = described.chunk(2, dim=1)
         return Gaussians(mean, log_sd)
 
 
@@ -104,7 +105,7 @@ class ProbUNet(nn.Module):
 
     def answer(self, maps: torch.Tensor, vectors: torch.Tensor) -> LogitsBatch:
         """Logits of maps `image channel row col` with vectors `image latent`."""
-        tiled = vectors[:, :, None, None].expand(-1, -1, *maps.shape[2:])
+        tiled = vectors.to(maps.dtype)[:, :, None, None].expand(-1, -1, *maps.shape[2:])
         return self.classify(self.join(torch.cat([maps, tiled], dim=1)))
 
     def learn(

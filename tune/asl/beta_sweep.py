@@ -6,7 +6,6 @@ and false positives rise. Its figure reads the other way round, as if the weight
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -14,21 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from pool.errors import SettingsError
-from pool.evaluation.partial_volume import MovedOutline, OutlineErrors, errors_of, moved_outlines
-from pool.manifest import MANIFEST_NAME, PoolManifest
-from pool.member import Member
+from pool.evaluation.paired_change import Change, bootstrap_interval, means_of_subjects, paired_change
+from pool.evaluation.partial_volume import MovedOutline, OutlineErrors, moved_outlines
 from pool.phantom.asl import AslStudy
-from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
-from tune.asl.evaluate import outline_study
 from tune.asl.images import AslImages
+from tune.asl.network_trials import run_networks
+from tune.asl.networks import TestedNetwork, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.train import train_asl
+from tune.resources import Resources
 
 OTHER_LOSSES = ("binary-cross-entropy", "dice")
 """Trained for comparison."""
-POOLS = "pools"
-"""Folder of the trained networks: a sweep that was cut off goes on after the last whole one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,28 @@ class BetaPoint:
 
     beta: float
     errors: OutlineErrors
+    false_positive_interval: tuple[float, float]
+    """95 % interval of the mean, of a bootstrap over the test subjects [pixels an image]."""
+    false_negative_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BetaStep:
+    """From one beta to the next: what changes over the same test subjects [pixels an image]."""
+
+    betas: tuple[float, float]
+    false_positive: Change
+    false_negative: Change
+
+    @property
+    def monotone(self) -> tuple[bool, bool]:
+        """Whether false positives do not fall, and false negatives do not rise, beyond the noise."""
+        return not self.false_positive.falls, not self.false_negative.rises
+
+    @property
+    def shown(self) -> tuple[bool, bool]:
+        """Whether false positives rise, and false negatives fall, beyond the noise."""
+        return self.false_positive.rises, self.false_negative.falls
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +63,8 @@ class BetaSweep:
 
     points: tuple[BetaPoint, ...]
     """By rising beta."""
+    steps: tuple[BetaStep, ...]
+    """Between neighbours."""
     others: tuple[OutlineErrors, ...]
     """Of the other losses."""
     thin: MovedOutline
@@ -53,23 +73,32 @@ class BetaSweep:
     settings: AslTrainingSettings
     """The recipe; loss and beta are each network's own."""
     n_trials: int
+    networks: tuple[TestedNetwork, ...]
+    """Those of the betas, then those of the other losses."""
 
     def monotone(self) -> tuple[bool, bool]:
-        """Whether false positives rise, and false negatives fall, at every step of beta."""
-        rises = [b.errors.n_false_positive > a.errors.n_false_positive for a, b in pairwise(self.points)]
-        falls = [b.errors.n_false_negative < a.errors.n_false_negative for a, b in pairwise(self.points)]
+        """Whether no step of beta goes the wrong way beyond the noise: of false positives, of false negatives."""
+        rises, falls = zip(*(step.monotone for step in self.steps))
         return all(rises), all(falls)
 
+    def recipe_of(self, network: TestedNetwork) -> AslTrainingSettings:
+        """The recipe of one of the networks."""
+        return recipes_of(self.settings, [point.beta for point in self.points])[network.name]
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready fields."""
+        """JSON-ready fields, those of single images left out."""
         return {
             "settings": self.settings.to_dict(),
             "n_images": self.n_images,
             "n_trials": self.n_trials,
             "betas": [asdict(point) for point in self.points],
+            "steps": [
+                {**asdict(step), "monotone_within_noise": list(step.monotone), "beyond_noise": list(step.shown)}
+                for step in self.steps
+            ],
             "losses": [asdict(found) for found in self.others],
-            "thin": asdict(self.thin),
-            "thick": asdict(self.thick),
+            "thin": self.thin.to_dict(),
+            "thick": self.thick.to_dict(),
             "false_positives_rise_and_false_negatives_fall": list(self.monotone()),
         }
 
@@ -81,8 +110,7 @@ def sweep_betas(
     test_studies: Sequence[AslStudy],
     out_dir: Path,
     trials: TrialSettings,
-    tracking_uri: str | None = None,
-    device: str = "cpu",
+    resources: Resources | None = None,
     on_network: Callable[[OutlineErrors], None] = lambda _errors: None,
 ) -> BetaSweep:
     """Train a network for each beta and each other loss, all else equal, and count what its outlines get wrong.
@@ -91,49 +119,66 @@ def sweep_betas(
         recipe: of all networks but for the loss.
         betas: different ones, rising.
         images: to train on.
-        test_studies: of other subjects; a control and a labelled image of each are outlined.
+        test_studies: of other subjects, at least two; a control and a labelled image of each are outlined.
         out_dir: networks are kept below it, and taken from there if they were trained alike before.
         trials: of each test image.
-        tracking_uri: MLflow's, where each network is a run; None tracks nothing.
-        device: torch's.
+        resources: of one network's trial of Ray Tune, and the cluster's address.
         on_network: called with what each network gets wrong.
 
     Raises:
-        SettingsError: betas that do not rise, a recipe of several seeds, or networks kept that were trained otherwise.
+        SettingsError: betas that do not rise, a recipe of several seeds, a single test subject, or networks kept that
+            were trained otherwise.
+        TrainingError: a network could not be trained.
     """
-    if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1:
-        rule = "needs at least two betas that rise, and one seed"
-        raise SettingsError("beta sweep", rule, f"{list(betas)}, {len(recipe.seeds)} seeds")
-    recipes = {f"beta-{beta:g}": replace(recipe, loss="tversky", tversky_beta=beta) for beta in betas}
-    recipes |= {loss: replace(recipe, loss=loss) for loss in OTHER_LOSSES}
-    found = {}
-    for name, settings in recipes.items():
-        member = _trained(name, settings, images, out_dir / POOLS / name, tracking_uri, device)
-        found[name] = _errors(name, member, test_studies, trials)
-        on_network(found[name])
+    if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1 or len(test_studies) < 2:
+        rule = "needs at least two betas that rise, one seed and two test studies"
+        raise SettingsError(
+            "beta sweep", rule, f"{list(betas)}, {len(recipe.seeds)} seeds, {len(test_studies)} studies"
+        )
+    recipes = recipes_of(recipe, betas)
+    refuse_trained_otherwise(recipes, images, out_dir)
+    tested = AslImages.of_studies(test_studies, 1)
+
+    def tell(network: TestedNetwork) -> None:
+        on_network(OutlineErrors.of(network.name, network.rows))
+
+    found = run_networks(recipes, images, tested, out_dir, trials, resources or Resources(), tell)
+    of_beta, others = list(found.values())[: len(betas)], list(found.values())[len(betas) :]
     thin, thick = moved_outlines(test_studies)
-    points = tuple(BetaPoint(beta, found[f"beta-{beta:g}"]) for beta in betas)
-    others = tuple(found[loss] for loss in OTHER_LOSSES)
-    return BetaSweep(points, others, thin, thick, 2 * len(test_studies), recipe, trials.n_trials)
+    return BetaSweep(
+        points=tuple(_point(beta, network) for beta, network in zip(betas, of_beta)),
+        steps=tuple(_step(pair, *networks) for pair, networks in zip(pairwise(betas), pairwise(of_beta))),
+        others=tuple(OutlineErrors.of(network.name, network.rows) for network in others),
+        thin=thin,
+        thick=thick,
+        n_images=len(tested),
+        settings=recipe,
+        n_trials=trials.n_trials,
+        networks=tuple(found.values()),
+    )
 
 
-def _trained(
-    name: str, settings: AslTrainingSettings, images: AslImages, folder: Path, tracking_uri: str | None, device: str
-) -> Member:
-    if (folder / MANIFEST_NAME).is_file():
-        manifest = PoolManifest.load(folder)
-        known = (manifest.provenance.get("settings_sha256"), manifest.provenance.get("data_sha256"))
-        if known != (settings.sha256(), images.sha256()):
-            remedy = "Give another --out, or the settings and images of the sweep that is there."
-            raise SettingsError(f"network {name}", "must have been trained alike", json.dumps(known), remedy)
-    else:
-        manifest = train_asl(settings, images, folder, tracking_uri, f"asl {name}", device=device)
-    return Member.load(folder, manifest.entry_of(), device)
+def recipes_of(recipe: AslTrainingSettings, betas: Sequence[float]) -> dict[str, AslTrainingSettings]:
+    """The recipes of all networks, by name: those of the betas, then those of the other losses."""
+    recipes = {f"beta-{beta:g}": replace(recipe, loss="tversky", tversky_beta=beta) for beta in betas}
+    return recipes | {loss: replace(recipe, loss=loss) for loss in OTHER_LOSSES}
 
 
-def _errors(name: str, member: Member, studies: Sequence[AslStudy], trials: TrialSettings) -> OutlineErrors:
-    sampler, pairs = sampler_of(member.network), []
-    for study in studies:
-        outlined, _ = outline_study(sampler, study, 1, trials)
-        pairs += [(item.mask, item.truth) for item in outlined]
-    return errors_of(name, pairs)
+def _point(beta: float, network: TestedNetwork) -> BetaPoint:
+    intervals = [bootstrap_interval(means_of_subjects(counts, _subjects(network))) for counts in _counts(network)]
+    return BetaPoint(beta, OutlineErrors.of(network.name, network.rows), *intervals)
+
+
+def _step(betas: tuple[float, float], before: TestedNetwork, after: TestedNetwork) -> BetaStep:
+    pairs = zip(_counts(before), _counts(after))
+    return BetaStep(betas, *(paired_change(a, b, _subjects(before)) for a, b in pairs))
+
+
+def _counts(network: TestedNetwork) -> tuple[list[float], list[float]]:
+    """False positives and negatives of every image."""
+    rows = network.rows
+    return [float(row.n_false_positive) for row in rows], [float(row.n_false_negative) for row in rows]
+
+
+def _subjects(network: TestedNetwork) -> list[str]:
+    return [row.study for row in network.rows]

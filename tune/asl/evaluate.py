@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pool.trials.run import run_trials
 from pool.trials.samplers import Sampler, sampler_of
 from pool.trials.settings import ADVISED_TRIALS, TrialSettings
 from tune.asl.images import ONE_READER, AslImages
+from tune.precision import PRECISIONS, autocast
 
 LEAST_IMAGES = 3
 CURVE_TRIALS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -51,8 +53,13 @@ class AslEvaluationSettings:
     """Trials of the two images whose scores are resampled; the paper's are 16,384. 0 leaves the resampling out."""
     n_repeats: int = 1024
     """Resamples for each number of trials."""
+    precision: str = "float32"
+    """Arithmetic of the trials: `float32`, as that of an analysis, `bfloat16`, or `auto`: where it is native."""
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            rule = f"precision must be one of {', '.join(PRECISIONS)}"
+            raise SettingsError("ASL evaluation", rule, repr(self.precision))
         least = {"n_studies": 2, "seed": 0, "n_pairs": 1, "n_bootstrap_trials": 0, "n_repeats": 2}
         for name, value in least.items():
             if getattr(self, name) < value:
@@ -124,8 +131,10 @@ def evaluate_asl(
     outlined: list[Outlined] = []
     segments: list[FlowRow] = []
     reasons = []
+    precise = partial(autocast, settings.precision, sampler.device.type)
     for study in studies:
-        images, probability = outline_study(sampler, study, settings.n_pairs, trials)
+        with precise():
+            images, probability = outline_study(sampler, study, settings.n_pairs, trials)
         outlined += images
         on_progress(len(outlined) * trials.n_trials, n_all)
         try:
@@ -140,7 +149,8 @@ def evaluate_asl(
     if settings.n_bootstrap_trials:
         in_order = found.by_uncertainty()
         for number, (name, item) in enumerate((("least", in_order[0]), ("greatest", in_order[-1])), 1):
-            found.curves[name] = _curve(sampler, item, settings)
+            with precise():
+                found.curves[name] = _curve(sampler, item, settings)
             on_progress(n_all - (2 - number) * settings.n_bootstrap_trials, n_all)
     return found
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from pool.errors import SettingsError
+from pool.errors import OutputError, SettingsError
 from pool.phantom.asl import AslStudy, make_asl_study
 from pool.phantom.presets import get_preset
 from pool.phantom.study_files import study_seed
@@ -80,6 +81,27 @@ class AslImages:
     ) -> AslImages:
         """Images of simulated studies; see `phantom_studies`."""
         return cls.of_studies(phantom_studies(preset, n_studies, seed, readers, on_progress), n_pairs)
+
+    def save(self, file: Path) -> None:
+        """Write all of it as a NumPy archive, for other processes; the folder is made.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            kinds, studies = np.array(self.kinds), np.array(self.studies)
+            np.savez(file, pixels=self.pixels, labels=self.labels, kinds=kinds, studies=studies)
+        except OSError as error:
+            found, remedy = error.strerror or str(error), "Name another folder."
+            raise OutputError(f"images {file.name}", "must be written", found, remedy) from error
+
+    @classmethod
+    def load(cls, file: Path) -> AslImages:
+        """From what `save` wrote."""
+        with np.load(file, allow_pickle=False) as found:
+            kinds, studies = (tuple(str(name) for name in found[key]) for key in ("kinds", "studies"))
+            return cls(found["pixels"], found["labels"], kinds, studies)
 
     def of_kind(self, kind: str) -> AslImages:
         """The control or the labelled images alone, or all for `both`.

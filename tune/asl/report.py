@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from pool import __version__
 from pool.errors import OutputError
+from pool.evaluation.asl import noise_and_uncertainty
 from pool.figures.evaluation import name_outlines
 from pool.figures.trials import (
     draw_answer,
+    draw_dice_and_contrast,
     draw_dice_and_uncertainty,
     draw_flows,
     draw_map,
+    draw_noise_and_uncertainty,
     draw_trials_curve,
     draw_uncertainties,
 )
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 REPORT, IMAGES, SEGMENTS = "asl.json", "images.csv", "segments.csv"
 UNCERTAINTIES, FLOW, TRIALS, EXAMPLES = "uncertainties.png", "flow.png", "trials.png", "examples.png"
+IMAGE_QUALITY = "image-quality.png"
 PAPER = {"Dice": "0.91 ± 0.04", "two uncertainties": "0.64", "flow": "0.96 (concordance 0.98)", "noise": "0.13"}
 """What Do et al. 2020 report, on six real subjects."""
 
@@ -113,6 +117,12 @@ def figures(evaluation: AslEvaluation) -> Iterator[tuple[str, Figure]]:
     draw_uncertainties(rows, found.mcd_on_dice_uncertainty, left)
     draw_dice_and_uncertainty(rows, found.dice_on_mcd_uncertainty, right)
     yield UNCERTAINTIES, figure
+    noise = found.mcd_uncertainty_on_noise
+    figure, (left, *more) = new_figure(1, 1 if noise is None else 2)
+    draw_dice_and_contrast(rows, found.dice_on_contrast, left)
+    if noise is not None:
+        draw_noise_and_uncertainty(noise_and_uncertainty(rows, evaluation.segments), noise, more[0])
+    yield IMAGE_QUALITY, figure
     if found.flow is not None:
         figure, (ax,) = new_figure(1, 1)
         segments = evaluation.segments

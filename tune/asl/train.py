@@ -6,15 +6,19 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+from pool.errors import SettingsError
 from pool.manifest import PoolManifest
-from pool.weights import save_weights
 from tune.asl.images import AslImages
+from tune.asl.seed_folder import train_seed
 from tune.asl.settings import AslTrainingSettings
 from tune.asl.training import AslTraining
-from tune.assemble import CHECKPOINT_MEMBER, Candidate, LocalFolder, choose_members, refuse_used_folder, write_pool
+from tune.assemble import choose_members, write_pool
+from tune.record import differing_fields, save_record
 from tune.reports import EpochReport
 from tune.start import StartPool
+from tune.storage import EXPERIMENT_FOLDER, RECORD_NAME, Storage, refuse_unusable_places
 from tune.tracking import LOG_FOLDER, Tracking, save_unsent_log
 
 
@@ -27,6 +31,8 @@ def train_asl(
     start_from: Path | None = None,
     device: str = "cpu",
     on_epoch: Callable[[EpochReport], None] = lambda _report: None,
+    storage: Path | None = None,
+    resume: bool = False,
 ) -> PoolManifest:
     """Train every seed and write the pool.
 
@@ -38,29 +44,43 @@ def train_asl(
         name: of the pool and of its run.
         start_from: a pool of the same networks whose members the seeds go on from (fine-tuning).
         device: torch's.
-        on_epoch: called with every finished epoch.
+        on_epoch: called with every epoch that is trained.
+        storage: folder where every seed's state is kept after every epoch, needed to resume; None keeps nothing.
+        resume: go on with the training that `storage` holds. On a CPU the pool has the bits of one never stopped.
 
     Raises:
-        SettingsError: images of which none is of the kind, or a pool to start from of other networks.
-        OutputError: `out_dir` is in use or cannot be written.
+        SettingsError: images of which none is of the kind, a pool to start from of other networks, nothing to resume,
+            or a resume with other settings, images or start than the training was started with.
+        OutputError: `out_dir` or `storage` is in use or cannot be written.
         TrainingError: the loss is no longer a number.
     """
-    refuse_used_folder(out_dir, may_be_cut_short=False)
+    refuse_unusable_places(out_dir, storage, resume)
     start = StartPool.at(start_from, settings) if start_from is not None else None
     start_sha256 = start.sha256 if start is not None else None
     training, validation = images.of_kind(settings.images).split(settings.validation_share)
     data_sha256 = images.sha256()
+    record = {"settings": settings.to_dict(), "data_sha256": data_sha256, "start_sha256": start_sha256}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asl-training-")))
+        folder = storage or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asl-training-")))
+        if resume:
+            _refuse_another_training(Storage.at(folder), record)
         tracking = Tracking(tracking_uri, folder / LOG_FOLDER)
-        stack.callback(save_unsent_log, tracking, out_dir)
+        if storage is None:
+            stack.callback(save_unsent_log, tracking, out_dir)
         stack.enter_context(tracking)
         tracking.start(name, settings, data_sha256, start_sha256)
+        save_record(Storage.at(folder), record)
+
+        def tell(report: EpochReport) -> None:
+            tracking.log_epoch(report)
+            on_epoch(report)
+
         best = []
         for seed in settings.seeds:
             weights = None if start is None else start.weights_of(start.member_of(seed))
             seed_training = AslTraining(settings, seed, training, validation, device, weights)
-            best.append(_best_epoch(seed_training, folder / f"seed-{seed}", tracking, on_epoch))
+            seed_folder = folder / EXPERIMENT_FOLDER / f"seed-{seed}"
+            best.append(train_seed(seed_training, seed_folder, tell, tracking.log_epoch))
         tracking.log_checkpoints(best, settings.network)
         chosen = choose_members(best, settings)
         manifest = write_pool(out_dir, name, chosen, settings, data_sha256, start_sha256=start_sha256)
@@ -68,16 +88,12 @@ def train_asl(
     return manifest
 
 
-def _best_epoch(
-    training: AslTraining, folder: Path, tracking: Tracking, on_epoch: Callable[[EpochReport], None]
-) -> Candidate:
-    """The epoch with the best validation Dice, the first of equals; its weights lie in the folder."""
-    best: EpochReport | None = None
-    for report in training.epochs():
-        tracking.log_epoch(report)
-        on_epoch(report)
-        if best is None or report.validation_dice > best.validation_dice:
-            save_weights(folder, CHECKPOINT_MEMBER, training.weights())
-            best = report
-    assert best is not None  # a recipe has at least one epoch
-    return Candidate(best, LocalFolder(folder))
+def _refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
+    """A state goes on only with what it was started with."""
+    differing = differing_fields(storage, RECORD_NAME, record, f"storage folder {storage.name}", "training")
+    if differing:
+        rows = [
+            f"{name.removeprefix('settings.')} {asked} instead of {was}" for name, (asked, was) in differing.items()
+        ]
+        remedy = "Give what it was started with, or start another one in another storage folder."
+        raise SettingsError("ASL training", "can be resumed only as it was started", ", ".join(rows), remedy)

@@ -1,10 +1,14 @@
-"""Training of one seed on whole ASL images, in plain torch: its dropout too comes from explicit generators."""
+"""Training of one seed on whole ASL images, in plain torch: its dropout too comes from explicit generators.
+
+Exact to resume between two epochs: on a CPU, the same bits as if never stopped.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +27,7 @@ from tune.asl.images import AslImages
 from tune.asl.objectives import Objective, objective
 from tune.asl.settings import AslTrainingSettings
 from tune.errors import TrainingError
+from tune.precision import autocast
 from tune.reports import EpochReport
 from tune.samples import seeded_generator
 
@@ -73,6 +78,8 @@ class AslTraining:
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._n_steps_per_epoch = -(-len(training) // settings.batch_size)
+        shown = f"{training.sha256()} and {validation.sha256()}"
+        self._identity = f"seed {seed}, settings {settings.sha256()}, images {shown}"
 
     def epochs(self) -> Iterator[EpochReport]:
         """Train epoch by epoch; the caller takes `weights` between two.
@@ -86,6 +93,30 @@ class AslTraining:
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the weights on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """All that an exact resume needs between two epochs: tensors and plain numbers, as the chance of every epoch
+        comes from the seed and the epoch's number."""
+        return {
+            "identity": self._identity,
+            "network": self.weights(),
+            "optimizer": self._optimizer.state_dict(),
+            "epoch": self.epoch,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`.
+
+        Raises:
+            TrainingError: the state belongs to other settings or images, or to another seed.
+        """
+        if state["identity"] != self._identity:
+            rule = "can resume only with the settings and images it was started with"
+            remedy = "Use another storage folder."
+            raise TrainingError(f"seed {self.seed}", rule, "a state of another training", remedy)
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
 
     def _run_epoch(self) -> EpochReport:
         epoch, started = self.epoch + 1, time.perf_counter()
@@ -140,12 +171,16 @@ class AslTraining:
         return images.contiguous(memory_format=torch.channels_last), torch.stack([self._labels[cut] for cut in cuts])
 
     def _validate(self) -> float:
-        """Mean Dice of the masks that trials agree on: dropout stays on, since batch normalisation learned with it."""
+        """Mean Dice of the masks that trials agree on: dropout stays on, since batch normalisation learned with it.
+
+        In the recipe's precision, as the training itself.
+        """
         sampler = sampler_of(self.network)
         settings = TrialSettings(self.settings.n_validation_trials, batch_size=self.settings.n_validation_trials)
         scores = []
         for pixels, labels in zip(self._validation.pixels, self._validation.labels):
-            sums = run_trials(sampler, pixels[None], settings)
+            with autocast(self.settings.precision, self.device):
+                sums = run_trials(sampler, pixels[None], settings)
             assert sums is not None  # only `keep_going` makes it None
             scores.append(dice(TrialMaps.of(sums).mask, labels == MYOCARDIUM))
         return float(np.mean(scores))

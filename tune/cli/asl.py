@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
@@ -21,8 +21,12 @@ from tune.cli.asl_options import (
     ThreadsOption,
     checked_threads,
     chosen_recipe,
+    stopped_in_words,
 )
 from tune.cli.refusal import refuse
+
+if TYPE_CHECKING:
+    from tune.reports import EpochReport
 
 app = typer.Typer(
     add_completion=False,
@@ -43,8 +47,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="`paper` (default): the second paper's recipe; `quick`: a quarter of an hour; `prob-paper`, "
-            "`prob-quick`: the same for the probabilistic U-Net."
+            help="`paper` (default): the second paper's recipe; `quick`: minutes on one core; `thorough`: "
+            "better, half an hour with --studies 2000; `prob-paper`, `prob-quick`: the probabilistic U-Net's."
         ),
     ] = None,
     settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
@@ -60,6 +64,11 @@ def train(
     width: Annotated[int | None, typer.Option(help="Channels of the network's first scale.")] = None,
     poolings: Annotated[int | None, typer.Option(help="Poolings of the network.")] = None,
     classes: Annotated[int | None, typer.Option(help="2: myocardium; 3: and blood.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="`auto`: bfloat16 where it is native; `float32`, `bfloat16`.")
+    ] = None,
+    storage: Annotated[Path | None, typer.Option(help="Folder where every epoch's state is kept, to resume.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the training that --storage holds.")] = False,
     mlflow: MlflowOption = None,
     name: Annotated[str, typer.Option(help="Name of the pool and of its run.")] = "asl",
     threads: ThreadsOption = N_THREADS,
@@ -72,7 +81,7 @@ def train(
         from pool.engine.machine import device_named
         from tune.asl.images import AslImages
         from tune.asl.train import train_asl
-        from tune.assemble import refuse_used_folder
+        from tune.storage import refuse_unusable_places
 
         changes: dict[str, Any] = {
             "seeds": tuple(range(1, seeds + 1)) if seeds is not None else None,
@@ -83,31 +92,28 @@ def train(
             "loss": loss,
             "tversky_beta": beta,
             "kl_weight": kl_weight,
+            "precision": precision,
         }
         network = {"width": width, "n_poolings": poolings, "n_classes": classes}
         settings = chosen_recipe(preset, settings_file, changes, network)
-        refuse_used_folder(out, may_be_cut_short=False)
+        refuse_unusable_places(out, storage, resume)
         torch.set_num_threads(checked_threads(threads))
-        found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, Simulated(console))
-        manifest = train_asl(
-            settings,
-            found,
-            out,
-            mlflow,
-            name,
-            start_from,
-            device_named(device),
-            lambda report: console.print(
+
+        def on_epoch(report: EpochReport) -> None:
+            console.print(
                 f"seed {report.seed}, epoch {report.epoch} of {settings.n_epochs}: loss {report.train_loss:.3f}, "
                 f"validation Dice {report.validation_dice:.3f}, {report.training_s + report.validation_s:.0f} s",
                 highlight=False,
-            ),
-        )
+            )
+
+        kept = f"is kept in {storage}; the same command with --resume continues it" if storage else "is not kept"
+        with stopped_in_words(f"the training {kept}"):
+            found = AslImages.from_phantom(phantom, studies, phantom_seed, pairs, readers, Simulated(console))
+            manifest = train_asl(
+                settings, found, out, mlflow, name, start_from, device_named(device), on_epoch, storage, resume
+            )
     except PoolError as error:
         refuse(error)
-    except KeyboardInterrupt as stop:
-        Console(stderr=True).print("Stopped; nothing is kept.", highlight=False)
-        raise typer.Exit(130) from stop
     for member in manifest.members:
         console.print(f"{member.id}  validation Dice {member.validation_dice:.3f}", highlight=False)
     seconds = time.monotonic() - started_s
@@ -128,6 +134,9 @@ def evaluate(
     bootstrap_trials: Annotated[
         int, typer.Option(help="Trials of two images whose scores are resampled; the paper's are 16384, 0: none.")
     ] = 2048,
+    precision: Annotated[
+        str, typer.Option(help="Of the trials: `float32`, as in an analysis; `bfloat16`; `auto`: where it is native.")
+    ] = "float32",
     compare: Annotated[
         Path | None, typer.Option(help="Folder of an earlier evaluation of another member on the same images.")
     ] = None,
@@ -148,7 +157,9 @@ def evaluate(
         from tune.asl.images import phantom_studies
         from tune.asl.report import in_words, refuse_foreign_folder, write_report
 
-        settings = AslEvaluationSettings(phantom, studies, seed, readers, pairs, trials, bootstrap_trials)
+        settings = AslEvaluationSettings(
+            phantom, studies, seed, readers, pairs, trials, bootstrap_trials, precision=precision
+        )
         refuse_foreign_folder(out)
         if compare is not None:
             read_images(compare)  # refused now rather than after minutes of trials

@@ -1,10 +1,10 @@
-"""`python -m tune asl sweep` and `... mix`: experiments with several members of trials."""
+"""`python -m tune asl sweep`, `kl-sweep`, `partial-volume` and `mix`: several networks, or moved outlines."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -14,15 +14,24 @@ from pool.errors import PoolError
 from tune.cli.asl import app
 from tune.cli.asl_options import (
     N_THREADS,
+    AddressOption,
+    CpusOption,
     DeviceOption,
+    GpusOption,
     MlflowOption,
     ReadersOption,
     Simulated,
     ThreadsOption,
     checked_threads,
     chosen_recipe,
+    stopped_in_words,
 )
 from tune.cli.refusal import refuse
+from tune.resources import Resources
+
+if TYPE_CHECKING:
+    from pool.evaluation.partial_volume import OutlineErrors
+    from tune.asl.kl_sweep import KlPoint
 
 
 @app.command()
@@ -40,40 +49,36 @@ def sweep(
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     classes: Annotated[int | None, typer.Option(help="2: myocardium, the paper's; 3: and blood.")] = 2,
     mlflow: MlflowOption = None,
-    threads: ThreadsOption = N_THREADS,
-    device: DeviceOption = "cpu",
+    cpus: CpusOption = 1.0,
+    gpus: GpusOption = 0.0,
+    address: AddressOption = None,
 ) -> None:
     """Train networks with the Tversky loss at several betas, with BCE and Dice: false positives and negatives of each.
 
-    A sweep that was cut off goes on where it was: give the same command again.
+    Every network is a trial of Ray Tune. A sweep that was cut off goes on where it was: give the same command again.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = Console()
     try:
-        from pool.engine.machine import device_named
         from pool.trials.settings import TrialSettings
-        from tune.asl.beta_report import errors_in_words, log_sweep, refuse_foreign_folder, sweep_in_words, write_sweep
+        from tune.asl.beta_report import FIGURE, REPORT, log_sweep, sweep_in_words, write_sweep
         from tune.asl.beta_sweep import sweep_betas
         from tune.asl.images import AslImages, phantom_studies
+        from tune.asl.networks import refuse_foreign_folder
+        from tune.asl.partial_volume import errors_in_words
         from tune.cli.options import numbers
 
         recipe = chosen_recipe(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
-        refuse_foreign_folder(out)
-        torch.set_num_threads(checked_threads(threads))
-        chosen, of_image = numbers(betas, "--betas"), TrialSettings(trials)
-        images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
-        tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
-        found = sweep_betas(
-            recipe,
-            chosen,
-            images,
-            tested,
-            out,
-            of_image,
-            mlflow,
-            device_named(device),
-            lambda errors: console.print(errors_in_words(errors), highlight=False),
-        )
+        refuse_foreign_folder(out, REPORT, FIGURE)
+        chosen, of_image, resources = numbers(betas, "--betas"), TrialSettings(trials), Resources(cpus, gpus, address)
+
+        def on_network(errors: OutlineErrors) -> None:
+            console.print(errors_in_words(errors), highlight=False)
+
+        with stopped_in_words(f"what was trained is kept in {out}, and the same command goes on"):
+            images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
+            tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
+            found = sweep_betas(recipe, chosen, images, tested, out, of_image, resources, on_network)
         files = write_sweep(found, out)
         for line in sweep_in_words(found):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -82,9 +87,90 @@ def sweep(
             console.print("curves and figure logged to MLflow", highlight=False)
     except PoolError as error:
         refuse(error)
-    except KeyboardInterrupt as stop:
-        Console(stderr=True).print("Stopped; the same command goes on after the last whole network.", highlight=False)
-        raise typer.Exit(130) from stop
+
+
+@app.command("kl-sweep")
+def kl_sweep(
+    out: Annotated[Path, typer.Option(help="Folder for networks, report and figure; new or an earlier sweep.")],
+    weights: Annotated[
+        str, typer.Option(help="Lambdas, comma-separated, rising; default: the paper's.")
+    ] = "0.1,0.5,0.75,1,2,5,10",
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies to train on.")] = 600,
+    phantom_seed: Annotated[int, typer.Option(help="Of the studies to train on; the test's is the next.")] = 1,
+    test_studies: Annotated[int, typer.Option(help="Studies to test on, a control and a labelled image each.")] = 72,
+    trials: Annotated[int, typer.Option(help="Trials of a test image; the paper's are 128.")] = 128,
+    readers: ReadersOption = "one",
+    preset: Annotated[str, typer.Option(help="`prob-paper` or `prob-quick`.")] = "prob-paper",
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    mlflow: MlflowOption = None,
+    cpus: CpusOption = 1.0,
+    gpus: GpusOption = 0.0,
+    address: AddressOption = None,
+) -> None:
+    """Train probabilistic U-Nets with several weights of the divergence: loss, divergence, Dice and uncertainties.
+
+    Every network is a trial of Ray Tune. A sweep that was cut off goes on where it was: give the same command again.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console()
+    try:
+        from pool.trials.settings import TrialSettings
+        from tune.asl.images import AslImages, phantom_studies
+        from tune.asl.kl_report import FIGURE, REPORT, log_kl_sweep, point_in_words, write_kl_sweep
+        from tune.asl.kl_sweep import sweep_kl_weights
+        from tune.asl.networks import refuse_foreign_folder
+        from tune.cli.options import numbers
+
+        recipe = chosen_recipe(preset, None, {"n_epochs": epochs}, {})
+        refuse_foreign_folder(out, REPORT, FIGURE)
+        chosen, of_image, resources = (
+            numbers(weights, "--weights"),
+            TrialSettings(trials),
+            Resources(cpus, gpus, address),
+        )
+
+        def on_network(point: KlPoint) -> None:
+            console.print(point_in_words(point), highlight=False)
+
+        with stopped_in_words(f"what was trained is kept in {out}, and the same command goes on"):
+            images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
+            made = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
+            tested = AslImages.of_studies(made, 1)
+            found = sweep_kl_weights(recipe, chosen, images, tested, out, of_image, resources, on_network)
+        files = write_kl_sweep(found, out)
+        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
+        if mlflow is not None and log_kl_sweep(mlflow, found, files):
+            console.print("curves and figure logged to MLflow", highlight=False)
+    except PoolError as error:
+        refuse(error)
+
+
+@app.command("partial-volume")
+def partial_volume(
+    out: Annotated[Path, typer.Option(help="Folder for figure and report.")],
+    phantom: Annotated[str, typer.Option(help="Preset whose studies are simulated.")] = "inD",
+    studies: Annotated[int, typer.Option(help="Studies.")] = 72,
+    seed: Annotated[int, typer.Option(help="Of the studies.")] = 2,
+    readers: ReadersOption = "one",
+) -> None:
+    """Make the reference outlines a pixel thinner and thicker: what becomes of Dice and of blood flow."""
+    console = Console()
+    try:
+        from pool.evaluation.partial_volume import moved_outlines
+        from tune.asl.images import phantom_studies
+        from tune.asl.partial_volume import moved_in_words, write_partial_volume
+        from tune.storage import refuse_unwritable
+
+        refuse_unwritable(f"folder {out.name}", out)
+        made = phantom_studies(phantom, studies, seed, readers, Simulated(console))
+        moved = moved_outlines(made)
+        files = write_partial_volume(moved, made[0], out)
+    except PoolError as error:
+        refuse(error)
+    for found in moved:
+        console.print(moved_in_words(found), highlight=False, soft_wrap=True, markup=False)
+    console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
 
 
 @app.command()

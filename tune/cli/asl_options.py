@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,16 @@ from rich.console import Console
 from pool.errors import SettingsError
 from tune.asl.settings import PRESETS, AslTrainingSettings
 from tune.cli.options import chosen_from
+from tune.interrupt import sigterm_as_ctrl_c
 
 N_THREADS = torch.get_num_threads()
 MlflowOption = Annotated[str | None, typer.Option(help="MLflow tracking URI, e.g. sqlite:////abs/path/mlflow.db.")]
 ReadersOption = Annotated[str, typer.Option(help="`one` draws all labels; of `many` every heart has another.")]
 ThreadsOption = Annotated[int, typer.Option(help="Torch threads.")]
 DeviceOption = Annotated[str, typer.Option(help="Torch device.")]
+CpusOption = Annotated[float, typer.Option(help="CPU cores (and torch threads) of a network.")]
+GpusOption = Annotated[float, typer.Option(help="GPUs of a network; 0.5 lets two share one.")]
+AddressOption = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: a local Ray.")]
 
 
 class Simulated:
@@ -59,3 +65,18 @@ def checked_threads(n: int) -> int:
     if n < 1:
         raise SettingsError("--threads", "must be at least 1", str(n))
     return n
+
+
+@contextmanager
+def stopped_in_words(kept: str) -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM end the command in a sentence, with the exit code that shells expect.
+
+    Args:
+        kept: what becomes of the work, in words.
+    """
+    with sigterm_as_ctrl_c() as stopped_code:
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            Console(stderr=True).print(f"Stopped; {kept}.", highlight=False, soft_wrap=True, markup=False)
+            raise typer.Exit(stopped_code()) from stop

@@ -119,6 +119,7 @@ def test_trials_are_timed_by_batch_size_and_mean_the_same(
     assert (one["batch_size"], four["batch_size"]) == (1, 4)
     assert one["median_s"] > 0
     assert one["mcd_uncertainty"] == pytest.approx(four["mcd_uncertainty"], rel=1e-4)
+    assert (tmp_path / "out" / "trials-compact-cpu.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.fixture

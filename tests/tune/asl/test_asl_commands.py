@@ -56,7 +56,7 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
     assert f"Dice of 4 images: all {mean:.3f}" in done.output
     assert report["member"]["weights_sha256"] == manifest.members[0].weights_sha256
     assert set(report["trials"]) == {"least", "greatest"}
-    for name in ("uncertainties.png", "examples.png", "trials.png"):
+    for name in ("uncertainties.png", "image-quality.png", "examples.png", "trials.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     client = MlflowClient(mlflow_uri)
     experiments = [item.experiment_id for item in client.search_experiments()]
@@ -90,7 +90,7 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
     [
         (
             ("--preset", "slow"),
-            "preset must be one of paper, quick, prob-paper, prob-quick; found 'slow'.",
+            "preset must be one of paper, quick, thorough, prob-paper, prob-quick; found 'slow'.",
         ),
         (("--preset", "quick", "--settings", "x.json"), "takes either --preset or --settings; found both."),
         (("--settings", "nowhere.json"), "settings nowhere.json: must be a file"),
@@ -115,3 +115,22 @@ def test_members_that_sweep_patches_are_refused(tmp_path: Path) -> None:
     assert "trials: need a network that answers by chance, of kind mcd-unet or prob-unet; found UNet." in done.output
     missing = RUNNER.invoke(app, [*words, "--member", "s9"])
     assert "pool tiny: has the members s0-e01; found 's9'." in missing.output
+
+
+def test_an_evaluation_in_bfloat16_says_so_and_finds_much_the_same(tmp_path: Path) -> None:
+    tiny_pool(tmp_path / "pool", 1, NetworkSpec("mcd-unet", 4, 2, 1, 3))
+    words = ["asl", "evaluate", "--pool", str(tmp_path / "pool"), *TEST[:4], "--bootstrap-trials", "0"]
+    words += ["--threads", "1"]
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        done = RUNNER.invoke(app, [*words, "--precision", precision, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        found[precision] = json.loads((out / "asl.json").read_text())
+        assert found[precision]["settings"]["precision"] == precision
+    one, other = (found[name]["summary"]["dice"]["all"][0] for name in ("float32", "bfloat16"))
+    assert one == pytest.approx(other, abs=0.01)
+    assert found["float32"]["summary"] != found["bfloat16"]["summary"]
+    refused = RUNNER.invoke(app, [*words, "--precision", "half", "--out", str(tmp_path / "x")])
+    assert refused.exit_code == 2
+    assert "precision must be one of auto, float32, bfloat16; found 'half'." in refused.output

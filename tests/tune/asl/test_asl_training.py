@@ -149,7 +149,8 @@ def test_a_probabilistic_network_learns_rings_and_the_divergence_has_its_weight(
     images = torch.from_numpy(training.pixels[:4])[:, None]
     losses = {}
     for weight in (0.0, 10.0):
-        settings = recipe(network=network, loss="binary-cross-entropy", kl_weight=weight)
+        changes = {"loss": "binary-cross-entropy", "kl_weight": weight, "precision": "float32"}
+        settings = recipe(network=network, **changes)
         losses[weight] = objective(settings, run.network, torch.Generator().manual_seed(1))(images, labels)
     _, divergence = run.network.learn(images, labels, torch.Generator().manual_seed(1))
     assert float(losses[10.0] - losses[0.0]) == pytest.approx(float(divergence.mean()) * 10 / 24**2, rel=1e-3)
@@ -185,3 +186,24 @@ def test_a_pool_holds_the_best_epoch_of_every_seed_and_can_be_fine_tuned(tmp_pat
             tmp_path / "x",
             start_from=tmp_path / "control",
         )
+
+
+@pytest.mark.parametrize("kind", ["mcd-unet", "prob-unet"])
+def test_bfloat16_is_of_the_forward_pass_alone_and_learns_as_well(kind: str) -> None:
+    training, validation = rings().split(0.3)
+    network = NetworkSpec(kind=kind, width=4, n_poolings=1, n_frames=1, n_classes=2)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = AslTraining(recipe(network=network, precision=precision), 1, training, validation)
+        reports = list(run.epochs())
+        losses[precision] = reports[0].train_loss
+        assert reports[-1].validation_dice > 0.8
+        state = run.state()
+        held = [*state["network"].values(), *(m for of in state["optimizer"]["state"].values() for m in of.values())]
+        assert {tensor.dtype for tensor in held} <= {torch.float32, torch.int64}
+        images = torch.from_numpy(training.pixels[:2])[:, None]
+        labels = torch.from_numpy(training.labels[:2] == 1).long()
+        loss = objective(run.settings, run.network, torch.Generator().manual_seed(1))(images, labels)
+        assert loss.dtype == torch.float32
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
