@@ -70,12 +70,14 @@ def race_against_wide(
         wide: what it is held against.
         on_progress: called with (slices done, slices in total).
     """
-    done = {item.slice_name: item for item in read_lines(keep)}
+    kept = read_lines(keep)
+    keep.write_text("".join(map(_line, kept)), encoding="utf-8")  # without the line that a killed run left unfinished
+    done = {item.slice_name: item for item in kept}
     for number, (name, frames) in enumerate(slices, 1):
         if name not in done:
             done[name] = _run_both(name, frames, pool, sweep, race or RaceSettings(), wide)
             with keep.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(done[name])) + "\n")
+                file.write(_line(done[name]))
         on_progress(number, len(slices))
     return [done[name] for name, _ in slices]
 
@@ -84,6 +86,10 @@ def read_lines(path: Path) -> list[AgainstWide]:
     """What an earlier run kept; nothing where there is no such file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [AgainstWide(**json.loads(line)) for line in lines if line.endswith("}")]
+
+
+def _line(item: AgainstWide) -> str:
+    return json.dumps(asdict(item)) + "\n"
 
 
 def as_trial(found: Sequence[AgainstWide], n_members: int, n_full: int) -> RaceTrial:

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure, or read what was measured, and report.
 
     Raises:
-        SettingsError: unknown data types, no slices, or measures of another pool.
+        SettingsError: unknown data types, no slices, measures of another pool, or options that exclude each other.
     """
     dtypes = options.dtypes.split(",")
     if unknown := [dtype for dtype in dtypes if dtype not in DTYPES]:
@@ -70,6 +70,9 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = PoolManifest.load(options.pool)
     if options.wide:
+        if options.measured is not None or len(dtypes) > 1:
+            found = "--from" if options.measured is not None else ", ".join(dtypes)
+            raise SettingsError("race check", "--wide measures anew, in one data type", found)
         _run_against_wide(options, dtypes[0])
         return
     if options.measured is None:
