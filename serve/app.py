@@ -11,7 +11,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from pool.manifest import PoolManifest
-from serve.generations import Generation, Generations, basis_of
+from serve.generations import Generation, Generations, asl_of, basis_of
 from serve.http.front import Front
 from serve.http.ingress import create_app
 from serve.monitoring.work import WorkMetrics
@@ -73,7 +73,7 @@ class SelectorReplica:
             limits,
             put=ray.put,
             on_failure=metrics.note_shard_failure,
-            asl_settings=settings.asl(manifest),
+            asl_settings=asl_of(settings, manifest),
         )
         self._runner = StudyRunner(
             StudyStore(settings.studies_dir),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pool.asl.analysis import AslAnalysisSettings
 from pool.errors import PoolError, SettingsError
 from pool.manifest import PoolManifest
 from serve.durable import replace_file
@@ -67,11 +68,20 @@ class Generation:
 
 
 def basis_of(settings: ServiceSettings, manifest: PoolManifest) -> Basis:
-    """Pool and settings of a generation; those of ASL count where a pool has members for it."""
+    """Pool and settings of a generation.
+
+    Where a pool has members for ASL, its settings count for perfusion studies too: what a study is, is known only once
+    it has been read, and the same bytes are recognised before.
+    """
     of_analysis = settings.analysis.sha256()
     if manifest.of_trials:
-        of_analysis = hashlib.sha256(f"{of_analysis}/{settings.asl(manifest).sha256()}".encode()).hexdigest()
+        of_analysis = hashlib.sha256(f"{of_analysis}/{asl_of(settings, manifest).sha256()}".encode()).hexdigest()
     return Basis(manifest.sha256(), of_analysis)
+
+
+def asl_of(settings: ServiceSettings, manifest: PoolManifest) -> AslAnalysisSettings:
+    """What decides the numbers of ASL studies of a generation."""
+    return settings.asl(manifest, settings.threads_per_shard, settings.device)
 
 
 def application_of(basis: Basis) -> str:

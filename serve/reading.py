@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pool.asl.analysis import mean_control
 from pool.asl.inputs import AslInput
 from pool.dicom.asl.objects import check_asl_objects
 from pool.errors import UnsupportedFileError
@@ -42,9 +43,16 @@ class PerfusionUpload:
 
 @dataclass(frozen=True, eq=False)
 class AslUpload:
-    """An ASL study, for members of trials."""
+    """An ASL study, for members of trials.
+
+    Raises:
+        InconsistentStudyError, NonFiniteError: an image that shows nothing.
+    """
 
     study: AslInput
+
+    def __post_init__(self) -> None:
+        mean_control(self.study.series.control)  # refuses an image that shows nothing
 
     def n_sweeps(self, manifest: PoolManifest) -> int:
         """The work in total: one image x members of trials.

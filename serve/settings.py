@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from pool.analysis import AnalysisSettings
-from pool.asl.analysis import AslAnalysisSettings, calibrated_trials
 from pool.errors import SettingsError
 from pool.guarded import ReadingLimits
 from pool.manifest import PoolManifest
-from pool.perfusion.asl import AslValues
 from pool.race_settings import RaceSettings
 from pool.selection import RACE_RULE
 from pool.sweep import SweepSettings
-from pool.trials.settings import MOST_TRIALS, TrialSettings
+from serve.asl_settings import AslSettings
 from serve.loopback import is_loopback
 from serve.registry import SCHEME, RegisteredPool, fetch_pool
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(AslSettings):
     """Settings of one service.
 
     Raises:
@@ -44,7 +42,9 @@ class ServiceSettings(BaseSettings):
     )
     pool_origin: str = Field(default="", description="Registered version in pool_dir; the service fills it in.")
     studies_dir: Path = Field(default=Path("studies"), description="Folder of the study store; made when missing.")
-    n_shards: int = Field(default=2, ge=1, description="Shard deployments that the pool is dealt to, 1 to its members.")
+    n_shards: int = Field(
+        default=2, ge=1, description="Shard deployments; at most as many as members, if all sweep patches."
+    )
     threads_per_shard: int = Field(default=1, ge=1, le=256, description="Threads of torch in every shard.")
     cpus_per_shard: float = Field(
         default=1.0, ge=0, allow_inf_nan=False, description="CPUs reserved for a shard in Ray."
@@ -66,25 +66,16 @@ class ServiceSettings(BaseSettings):
     least_members: int | None = Field(
         default=None, ge=1, description="Fewest members whose answers make a result; default: all that are asked."
     )
-    asl_trials: int | None = Field(
-        default=None,
-        ge=1,
-        le=MOST_TRIALS,
-        description="Trials of every member about an ASL image; default: as many as its members are calibrated with.",
-    )
-    asl_field_t: float = Field(
-        default=3.0, allow_inf_nan=False, description="Field of ASL studies that do not say theirs [T]."
-    )
     slice_deadline_s: Seconds = Field(
         default=1800.0,
-        description="Longest wait for all answers on one slice, or one round of its race [s], one retry included.",
+        description="Longest wait for all answers on one slice or ASL image, or one round of a race [s].",
     )
     stall_deadline_s: Seconds = Field(
-        default=300.0, description="A shard whose sweep makes no progress for so long is replaced [s]."
+        default=300.0, description="A shard whose work makes no progress for so long is replaced [s]."
     )
     readiness_deadline_s: Seconds = Field(default=5.0, description="Longest wait for a shard to say what it holds [s].")
     start_deadline_s: Seconds = Field(default=600.0, description="Longest wait for all shards to load at start-up [s].")
-    slices_in_flight: int = Field(default=2, ge=1, le=64, description="Slices that all shards are asked about at once.")
+    slices_in_flight: int = Field(default=2, ge=1, le=64, description="Slices and ASL images in work at once.")
     studies_at_once: int = Field(default=2, ge=1, le=64, description="Studies that are worked on at once.")
     most_waiting: int = Field(
         default=500, ge=1, le=100_000, description="Studies that may wait or be in work; more are told to come again."
@@ -148,15 +139,6 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"is of the rule {RACE_RULE} alone")
         return race_audit
 
-    @field_validator("asl_field_t")
-    @classmethod
-    def _tabulated(cls, asl_field_t: float) -> float:
-        try:
-            AslValues(field_t=asl_field_t)
-        except SettingsError as error:
-            raise ValueError(error.rule) from error
-        return asl_field_t
-
     @field_validator("host")
     @classmethod
     def _open_with_tokens_alone(cls, host: str, others: ValidationInfo) -> str:
@@ -191,12 +173,6 @@ class ServiceSettings(BaseSettings):
             device=self.device,
         )
 
-    def asl(self, manifest: PoolManifest) -> AslAnalysisSettings:
-        """What decides the numbers of ASL studies with a pool."""
-        n_trials = self.asl_trials or calibrated_trials(manifest)
-        values = AslValues(field_t=self.asl_field_t)
-        return AslAnalysisSettings(TrialSettings(n_trials), values, self.threads_per_shard, self.device)
-
     @property
     def max_upload_bytes(self) -> int:
         """Largest upload [bytes]."""
@@ -216,8 +192,10 @@ class ServiceSettings(BaseSettings):
         """Refuse settings that do not fit the pool.
 
         Raises:
-            SettingsError: more shards than members, or more answers wanted than there are members.
+            SettingsError: more shards than members, more answers wanted than there are members, or members of trials
+                that could never be believed.
         """
+        self.check_trials(manifest)
         for name, value, most in (
             # Members of trials live in every shard, which share an image's trials: of them there is no fewest.
             ("n_shards", self.n_shards, math.inf if manifest.of_trials else manifest.n_members),

@@ -74,7 +74,7 @@ def _find_runs(client: MlflowClient, evaluation: Evaluation) -> tuple[str, dict[
         return None
     below = runs_below(client, str(parent.info.experiment_id), parent.info.run_id)
     children = {run.data.tags["member_id"]: run.info.run_id for run in below if "member_id" in run.data.tags}
-    wanted = [member.id for member in evaluation.pool.manifest.members]
+    wanted = [member.id for member in evaluation.pool.manifest.of_patches]
     missing = [member_id for member_id in wanted if member_id not in children]
     children |= _make_children(client, str(parent.info.experiment_id), parent.info.run_id, missing)
     return parent.info.run_id, {member_id: children[member_id] for member_id in wanted}
@@ -87,7 +87,7 @@ def _make_runs(
     tags = {"kind": "evaluation", "pool_sha256": manifest.sha256(), "code": software()}
     run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
     with _closed(client, run_id):
-        return run_id, _make_children(client, experiment_id, run_id, [member.id for member in manifest.members])
+        return run_id, _make_children(client, experiment_id, run_id, [member.id for member in manifest.of_patches])
 
 
 def _make_children(client: MlflowClient, experiment_id: str, parent_id: str, member_ids: list[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pool.manifest import MemberEntry, PoolManifest
 from pool.member import Pool
 from pool.perfusion.asl import AslValues
 from pool.shapes import Map, Mask, SliceFrames
-from pool.trials.images import standardised
+from pool.trials.images import padded, standardised
 from pool.trials.maps import TrialMaps
 from pool.trials.run import run_trials
 from pool.trials.samplers import sampler_of
@@ -61,7 +61,8 @@ class AslAnalysisSettings:
         Raises:
             SettingsError: a field without tabulated relaxation times.
         """
-        return replace(self.values, field_t=self.field_t or study_field_t or self.values.field_t)
+        known = (field_t for field_t in (self.field_t, study_field_t) if field_t is not None)
+        return replace(self.values, field_t=next(known, self.values.field_t))
 
     def sha256(self) -> str:
         """Hash of the settings; goes into every result."""
@@ -146,16 +147,22 @@ def analyse_asl(
     pool.manifest.require_trials()
     torch.set_num_threads(settings.n_threads)
     image = mean_control(series.control)
+    asked = padded(image, multiple_px(pool.manifest))
     answers: dict[str, TrialMaps | MemberFailure] = {}
     for number, member in enumerate(pool.of_trials, 1):
         try:
-            sums = run_trials(sampler_of(member.network), image, settings.trials)
+            sums = run_trials(sampler_of(member.network), asked, settings.trials)
             assert sums is not None  # only `keep_going` makes it None
-            answers[member.entry.id] = TrialMaps.of(sums)
+            answers[member.entry.id] = TrialMaps.of(sums.cropped(*image.shape[1:]))
         except PoolError as error:
             answers[member.entry.id] = MemberFailure(str(error))
         on_progress(number, len(pool.of_trials))
     return conclude_asl(series, image, answers, pool.manifest, settings)
+
+
+def multiple_px(manifest: PoolManifest) -> int:
+    """What rows and columns of an image must be multiples of for all members of trials: it is padded to that."""
+    return max(entry.network.multiple_px for entry in manifest.of_trials)
 
 
 def conclude_asl(

@@ -73,7 +73,7 @@ def measure_analysed_study(
         machine: this one.
     """
     prepared = [prepared_slice(f"slice {i}", frames) for i, frames in enumerate(slices)]
-    n_full = sweep.grid(slices[0].shape[1]).n_patches * len(pool.members) * len(prepared)
+    n_full = sweep.grid(slices[0].shape[1]).n_patches * len(pool.of_patches) * len(prepared)
     before = _memory_bytes("VmRSS")
     _forget_peak()
     wall_s, processor_s, n_passes = [], [], n_full
@@ -86,7 +86,7 @@ def measure_analysed_study(
             n_passes = sum(race.record().n_passes for race in races)
         else:
             for item in prepared:
-                for member in pool.members:
+                for member in pool.of_patches:
                     member.analyse(item, sweep)
         wall_s.append(time.perf_counter() - wall)
         processor_s.append(time.process_time() - processor)
@@ -95,7 +95,7 @@ def measure_analysed_study(
         machine=machine,
         rule=rule,
         dtype=sweep.dtype,
-        n_members=len(pool.members),
+        n_members=len(pool.of_patches),
         n_slices=len(prepared),
         wall_s=tuple(wall_s),
         processor_s=tuple(processor_s),

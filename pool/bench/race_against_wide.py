@@ -8,6 +8,7 @@ stands for the choice of full sweeps. Both races share every patch pass; slices 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +18,12 @@ import numpy as np
 
 from pool.answers import MemberFailure
 from pool.bench.race_measuring import NamedSlice
+from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice, WayBack
 from pool.race import SliceRace
+from pool.race_rounds import LEAST_U_PP
 from pool.race_settings import RaceLevel, RaceSettings
 from pool.race_trial import RaceTrial
 from pool.sweep import MemberMaps, SweepSettings
@@ -48,6 +51,14 @@ class AgainstWide:
     """Patch passes of the race."""
     n_passes_wide: int
     """Patch passes of the wide race."""
+
+
+def key_of(
+    manifest: PoolManifest, sweep: SweepSettings, race: RaceSettings | None = None, wide: RaceSettings = WIDE
+) -> str:
+    """What results rest on, in 12 hexadecimal digits: those of others are not to be mixed with them."""
+    facts = [manifest.sha256(), asdict(sweep), asdict(race or RaceSettings()), asdict(wide)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def race_against_wide(
@@ -95,13 +106,15 @@ def _line(item: AgainstWide) -> str:
 def as_trial(found: Sequence[AgainstWide], n_members: int, n_full: int) -> RaceTrial:
     """The races in the words of those that are held against full sweeps.
 
+    Where a race has found a lesser U_pp than the wide one, it counts as having found the least.
+
     Args:
         found: one a slice.
         n_members: of the pool.
         n_full: patches of a full sweep.
     """
     chosen = [item for item in found if item.expected]
-    excess = [item.u_pp / item.least_u_pp - 1 for item in chosen]
+    excess = [item.u_pp / max(item.least_u_pp, LEAST_U_PP) - 1 for item in chosen]
     return RaceTrial.of(excess, [item.n_passes for item in chosen], n_members * n_full)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pool.bench.race_against_wide import as_trial, race_against_wide
+from pool.bench.race_against_wide import WIDE, as_trial, key_of, race_against_wide
 from pool.bench.race_measuring import measure_races, shifted_slices
 from pool.engine.machine import Machine, device_named
 from pool.engine.settings import DTYPES
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
         raise SettingsError("race check", "--slices must be at least 1", str(options.slices))
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = PoolManifest.load(options.pool)
+    manifest.require_patches()
     if options.wide:
         if options.measured is not None or len(dtypes) > 1:
             found = "--from" if options.measured is not None else ", ".join(dtypes)
@@ -98,15 +99,27 @@ def _run_against_wide(options: argparse.Namespace, dtype: str) -> None:
     pool = Pool.load(options.pool, device_named(options.device))
     slices = shifted_slices(options.slices) + (real_slices(options.real) if options.real is not None else [])
     sweep = SweepSettings(dtype=dtype)
+    keep = options.out / f"against-wide-{key_of(pool.manifest, sweep)}.jsonl"
     with ProgressBar("slices") as bar:
-        found = race_against_wide(pool, slices, sweep, options.out / f"against-wide-{dtype}.jsonl", on_progress=bar)
+        found = race_against_wide(pool, slices, sweep, keep, on_progress=bar)
     n_full, n_members = sweep.grid().n_patches, len(pool.of_patches)
+    races = {}
     for name, among in kinds_of_slices([item.slice_name for item in found]).items():
-        some = [item for item, wanted in zip(found, among) if wanted]
-        if some:
-            sys.stdout.write(f"race, {name}: {as_trial(some, n_members, n_full).in_words()}\n")
-    n_wide = n_members * n_full * len(found) / sum(item.n_passes_wide for item in found)
-    sys.stdout.write(f"the wide race took {n_wide:.1f} times fewer than full sweeps\nwrote {options.out}\n")
+        if some := [item for item, wanted in zip(found, among) if wanted and item.expected]:
+            races[name] = as_trial(some, n_members, n_full)
+            sys.stdout.write(f"race, {name}: {races[name].in_words()}\n")
+    times_fewer = n_members * n_full * len(found) / sum(item.n_passes_wide for item in found)
+    sys.stdout.write(f"the wide race took {times_fewer:.1f} times fewer than full sweeps\nwrote {options.out}\n")
+    report = {
+        "machine": Machine.here(torch.device(options.device)).to_dict(),
+        "pool_sha256": pool.manifest.sha256(),
+        "dtype": dtype,
+        "wide_levels": [vars(level) for level in WIDE.levels],
+        "wide_times_fewer": times_fewer,
+        "races": {name: trial.to_dict() for name, trial in races.items()},
+    }
+    path = options.out / "race-check-wide.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def real_slices(folder: Path) -> list[tuple[str, SliceFrames]]:

@@ -79,8 +79,8 @@ def measure_races(
         SettingsError: networks of several kinds or sizes, or prefixes that are not those of the sweep.
     """
     sweep = sweep or SweepSettings()
-    networks = [member.network for member in pool.members if type(member.network) is UNet]
-    if len(networks) < len(pool.members) or len({member.entry.network for member in pool.members}) > 1:
+    networks = [member.network for member in pool.of_patches if type(member.network) is UNet]
+    if len(networks) < len(pool.of_patches) or len({member.entry.network for member in pool.of_patches}) > 1:
         raise SettingsError("race check", "takes U-Nets of one size", "a pool of several kinds")
     prefix_sums = _PrefixSums.of(sweep, slices[0][1].shape[1], prefixes)
     on_gpu = networks[0].classify.weight.device.type == "cuda"
@@ -89,7 +89,7 @@ def measure_races(
     nothing = RaceMeasures(
         prefixes=tuple(first.n_patches for first in prefix_sums.firsts),
         dtypes=tuple(dtypes),
-        member_ids=tuple(member.entry.id for member in pool.members),
+        member_ids=tuple(member.entry.id for member in pool.of_patches),
         slice_names=(),
         u_tot=np.zeros(()),
         n_myo=np.zeros(()),

@@ -76,7 +76,8 @@ def run_study(options: argparse.Namespace, device: torch.device) -> Iterator[tup
     spec = NETWORKS[options.network]
     if options.pool:
         pool = Pool.load(options.pool, options.device)
-        spec, networks = pool.members[0].entry.network, [member.network for member in pool.members]
+        pool.manifest.require_patches()
+        spec, networks = pool.of_patches[0].entry.network, [member.network for member in pool.of_patches]
     else:
         networks = [untrained_network(spec, device, seed) for seed in range(min(N_DISTINCT, options.members))]
     settings, way = WholeSettings(options.dtype, options.batch_size), _say if options.calibrate else None
@@ -88,7 +89,8 @@ def run_study(options: argparse.Namespace, device: torch.device) -> Iterator[tup
 def _check(options: argparse.Namespace, device: torch.device, slices: list[SliceFrames]) -> None:
     if options.pool or options.network == "compact":
         pool = Pool.load(options.pool or PRETRAINED, options.device)
-        networks = [member.network for member in pool.members[:N_CHECKED]]
+        pool.manifest.require_patches()
+        networks = [member.network for member in pool.of_patches[:N_CHECKED]]
     else:
         networks, slices = [untrained_network(NETWORKS[options.network], device)], slices[:1]
     _say("against the plain sweep in float32:")

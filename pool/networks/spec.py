@@ -49,6 +49,11 @@ class NetworkSpec:
                     "network spec", f"{name} must be a whole number from {least} to {most}", repr(value)
                 )
 
+    @property
+    def multiple_px(self) -> int:
+        """Rows and columns that a network takes must be multiples of it."""
+        return int(2**self.n_poolings)
+
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready fields."""
         return asdict(self)

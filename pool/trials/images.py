@@ -27,3 +27,14 @@ def standardised(image: SliceFrames, subject: str = "image") -> SliceFrames:
     if not deviation > 0:
         raise InconsistentStudyError(subject, "must show something", "the same value everywhere")
     return ((image - image.mean(dtype=np.float64)) / deviation).astype(np.float32)
+
+
+def padded(image: SliceFrames, multiple_px: int) -> SliceFrames:
+    """The image with its last row and column repeated until both numbers are multiples, float32 `time row col`.
+
+    Args:
+        image: standardised, float32 `time row col`.
+        multiple_px: of rows and columns.
+    """
+    missing = [-size % multiple_px for size in image.shape[1:]]
+    return np.pad(image, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge") if any(missing) else image

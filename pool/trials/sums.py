@@ -8,7 +8,7 @@ no rounding and so no order. Up to 32,767 trials fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ class TrialSums:
     def missing(self) -> tuple[int, ...]:
         """Blocks that are not summed, such as those of a replica that was lost."""
         return tuple(block for block in range(self.settings.n_blocks) if block not in self.blocks)
+
+    def cropped(self, n_rows: int, n_cols: int) -> TrialSums:
+        """The sums of the first rows and columns: of an image without its padding."""
+        return replace(self, p_sum=self.p_sum[:, :n_rows, :n_cols], p2_sum=self.p2_sum[:n_rows, :n_cols])
 
     def all_dices(self) -> np.ndarray | None:
         """Dice of the trials in their order, `trial`; None without a reference."""

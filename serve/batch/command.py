@@ -54,6 +54,7 @@ def batch(
             pool_dir=pool, mlflow_uri=mlflow, rule=rule, threads_per_shard=threads, gpus_per_shard=gpus
         ).with_local_pool()
         manifest = verify_pool(service.pool_dir)
+        manifest.require_patches()
         settings = BatchSettings.of(out.expanduser().resolve(), service.pool_dir, manifest, service.analysis)
         cohort = cohort.expanduser().resolve()
         places = find_studies(cohort, depth)

@@ -34,7 +34,7 @@ class BatchSettings:
     @classmethod
     def of(cls, out_dir: Path, pool_dir: Path, manifest: PoolManifest, analysis: AnalysisSettings) -> BatchSettings:
         """The settings of a pool folder with this manifest."""
-        return cls(out_dir, pool_dir, manifest.name, manifest.sha256(), manifest.n_members, analysis)
+        return cls(out_dir, pool_dir, manifest.name, manifest.sha256(), len(manifest.of_patches), analysis)
 
     @property
     def studies_dir(self) -> Path:

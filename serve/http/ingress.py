@@ -27,7 +27,7 @@ def create_app(front: Front) -> FastAPI:
     app = FastAPI(
         title="Perfusion pool",
         version=__version__,
-        description=f"The myocardium on perfusion studies, and how far to trust the outline. {NOT_FOR_DIAGNOSIS}",
+        description=f"The myocardium on MR perfusion studies, and how far to trust the outline. {NOT_FOR_DIAGNOSIS}",
     )
     settings = front.settings
     # the last one added is asked first

@@ -41,8 +41,8 @@ class StudyView(BaseModel):
     id: str = Field(description="Random id of the study.")
     state: StudyState = Field(description="received, running, done, failed or cancelled.")
     created_at: str = Field(description="When it was accepted, ISO 8601, UTC.")
-    n_sweeps: int = Field(description="Slices x members that are asked: the work in total.")
-    n_sweeps_done: int = Field(description="Sweeps answered so far; in a race, that share of its patch passes.")
+    n_sweeps: int = Field(description="Slices, or one ASL image, x members that are asked: the work in total.")
+    n_sweeps_done: int = Field(description="Answers so far; in a race, that share of its patch passes.")
     reason: str = Field(description="Why it failed; empty otherwise.")
     results: list[str] = Field(description="Names of its result files, once done.")
     links: dict[str, str] = Field(description="Paths of the study itself and, once done, of its results by name.")
@@ -95,7 +95,9 @@ class PoolView(BaseModel):
     origin: str = Field(
         description="Version in the registry; empty for a pool from a folder.", examples=["models:/perfusion/3"]
     )
-    rule: str = Field(description="Selection rule.", examples=["min-u_pp"])
+    rule: str = Field(
+        description="Selection rule of slices; of ASL images it is max-expected-dice.", examples=["min-u_pp"]
+    )
     n_shards: int = Field(examples=[2])
     members: list[MemberView]
 

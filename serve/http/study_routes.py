@@ -31,7 +31,7 @@ _FILES = {
     "type": "array",
     "minItems": 1,
     "items": {"type": "string", "format": "binary"},
-    "description": "One zip, many DICOM files, or one .mat, .npz or NIfTI file.",
+    "description": "One zip, many DICOM files, or one .mat, .npz or NIfTI file: a first pass, or ASL images.",
 }
 _FORM = {"type": "object", "required": ["files"], "properties": {"files": _FILES}}
 _UPLOAD_BODY = {

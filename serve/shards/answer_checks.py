@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pool.answers import MemberAnswer, MemberFailure
 from pool.moments import Moments
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps, SweepSettings
+from serve.errors import TooFewMembersError
 
 
 def checked_maps(answer: MemberAnswer, prepared: PreparedSlice) -> MemberAnswer:
@@ -39,6 +42,29 @@ def checked_moments(
         "probability": answer.probability.shape[1:],
     }
     return _misfit(shapes, prepared) or answer
+
+
+def refuse_too_few(subject: str, answers: Mapping[str, object], least_members: int) -> None:
+    """Refuse a result that rests on fewer members than it must.
+
+    Args:
+        subject: what they were asked about.
+        answers: of all who were asked, by id.
+        least_members: fewest that must have answered; where fewer were asked, all of them.
+
+    Raises:
+        TooFewMembersError: too few answered.
+    """
+    failures = {key: answer.reason for key, answer in sorted(answers.items()) if isinstance(answer, MemberFailure)}
+    least, n_answers = min(least_members, len(answers)), len(answers) - len(failures)
+    if n_answers < least:
+        member_id, reason = next(iter(failures.items()))
+        raise TooFewMembersError(
+            subject,
+            f"needs the answers of at least {least} of {len(answers)} members",
+            f"{n_answers}; member {member_id}: {reason}",
+            "Send the study again, or lower least_members.",
+        )
 
 
 def _misfit(shapes: dict[str, tuple[int, ...]], prepared: PreparedSlice) -> MemberFailure | None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pool.answers import MemberFailure
-from pool.asl.analysis import AslAnalysis, AslAnalysisSettings, conclude_asl, mean_control
+from pool.asl.analysis import AslAnalysis, AslAnalysisSettings, conclude_asl, mean_control, multiple_px
 from pool.asl.flow import LEVEL
 from pool.asl.series import AslSeries
 from pool.manifest import PoolManifest
 from pool.shapes import SliceFrames
-from pool.trials.maps import TrialMaps
+from pool.trials.images import padded
 from pool.trials.sums import TrialSums
-from serve.errors import TooFewMembersError
+from serve.shards.answer_checks import refuse_too_few
 from serve.shards.fan_out import Shard, Stream, ask_shards
 from serve.shards.limits import SelectorLimits
 from serve.shards.outcomes import Outcome, outcome_of_trials
@@ -65,42 +65,41 @@ class AslSelector:
         """
         self._manifest.require_trials()
         image = mean_control(series.control)
+        asked_about = padded(image, multiple_px(self._manifest))
         ids = [entry.id for entry in self._manifest.of_trials]
         dealt = dealt_parts(ids, self._settings.trials, len(self._shards))
         parts: dict[TrialPart, TrialSums | MemberFailure] = {}
-        left = {member_id: sum(part.member_id == member_id for own in dealt for part in own) for member_id in ids}
+        left = {member_id: {part for own in dealt for part in own if part.member_id == member_id} for member_id in ids}
 
         def note(part: TrialPart, answer: TrialSums | MemberFailure) -> None:
-            parts[part] = checked_sums(answer, part, self._settings.trials, image.shape[1:])
-            left[part.member_id] -= 1
-            on_progress(sum(n <= 0 for n in left.values()), len(ids))
+            parts[part] = checked_sums(answer, part, self._settings.trials, asked_about.shape[1:])
+            left[part.member_id].discard(part)
+            on_progress(sum(not missing for missing in left.values()), len(ids))
 
         async with self._in_flight:
-            await self._ask(image, dealt, note)
-            if any(again := dealt_again(parts, dealt)):
-                await self._ask(image, again, note)
-        answers = maps_by_member(parts)
+            await self._ask_until_all_is_tried(asked_about, dealt, parts, note)
+        answers = maps_by_member(parts, image.shape[1:])
         for member_id, answer in answers.items():
             on_answer(LEVEL, member_id, outcome_of_trials(answer))
-        self._refuse_too_few(answers)
+        refuse_too_few("ASL image", answers, self._limits.least_members)
         return await asyncio.to_thread(conclude_asl, series, image, answers, self._manifest, self._settings)
 
-    async def _ask(
-        self, image: SliceFrames, dealt: Sequence[Sequence[TrialPart]], note: Callable[[TrialPart, Any], None]
+    async def _ask_until_all_is_tried(
+        self,
+        image: SliceFrames,
+        dealt: Sequence[Sequence[TrialPart]],
+        parts: Mapping[TrialPart, TrialSums | MemberFailure],
+        note: Callable[[TrialPart, Any], None],
     ) -> None:
-        def ask(shard: Shard, parts: tuple[TrialPart, ...]) -> Stream:
-            return shard.sample(image, self._settings.trials, parts)
+        """Ask for all parts, then other shards for those that failed, within one deadline."""
 
-        await ask_shards(self._shards, dealt, ask, note, self._limits.slice_deadline_s, self._on_failure)
+        def ask(shard: Shard, wanted: tuple[TrialPart, ...]) -> Stream:
+            return shard.sample(image, self._settings.trials, wanted)
 
-    def _refuse_too_few(self, answers: Mapping[str, TrialMaps | MemberFailure]) -> None:
-        failures = {key: answer.reason for key, answer in answers.items() if isinstance(answer, MemberFailure)}
-        least, n_answers = min(self._limits.least_members, len(answers)), len(answers) - len(failures)
-        if n_answers < least:
-            member_id, reason = next(iter(failures.items()))
-            raise TooFewMembersError(
-                "ASL image",
-                f"needs the answers of at least {least} of {len(answers)} members",
-                f"{n_answers}; member {member_id}: {reason}",
-                "Send the study again, or lower least_members.",
-            )
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._limits.slice_deadline_s
+        wanted, asked = [list(own) for own in dealt], [list(own) for own in dealt]
+        while any(wanted) and (left_s := end_s - loop.time()) > 0:
+            await ask_shards(self._shards, wanted, ask, note, left_s, self._on_failure)
+            wanted = dealt_again(parts, asked)
+            asked = [[*before, *more] for before, more in zip(asked, wanted)]

@@ -197,8 +197,9 @@ class ShardWorker:
             self._last_sign_s = time.monotonic()
             return not stopped.is_set()
 
-        if not keep_going():
+        if stopped.is_set():
             return MemberFailure("was stopped")
+        keep_going()
         try:
             return work(item, keep_going) or MemberFailure("was stopped")
         except PoolError as error:

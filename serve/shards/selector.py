@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pool.analysis import AnalysisSettings, StudyAnalysis, conclude, conclude_races, race_progress
 from pool.answers import MemberAnswer, MemberFailure
-from pool.asl.analysis import AslAnalysis, AslAnalysisSettings
+from pool.asl.analysis import AslAnalysis, AslAnalysisSettings, calibrated_trials
 from pool.asl.series import AslSeries
 from pool.manifest import PoolManifest
 from pool.moments import Moments
@@ -17,8 +17,8 @@ from pool.preprocess import PreparedSlice
 from pool.race import RaceRound, SliceRace
 from pool.race_settings import RaceSettings
 from pool.series import PerfusionSeries
-from serve.errors import TooFewMembersError
-from serve.shards.answer_checks import checked_maps, checked_moments
+from pool.trials.settings import TrialSettings
+from serve.shards.answer_checks import checked_maps, checked_moments, refuse_too_few
 from serve.shards.asl_selector import AslSelector
 from serve.shards.fan_out import Shard, Stream, ask_shards
 from serve.shards.limits import SelectorLimits
@@ -46,7 +46,7 @@ class Selector:
         limits: deadlines and bounds.
         put: puts a slice where all shards can read it and returns the reference; called once a slice.
         on_failure: called with the number of a shard whenever it fails or dies.
-        asl_settings: what decides the numbers of an ASL analysis.
+        asl_settings: what decides the numbers of an ASL analysis; default: trials as its members are calibrated with.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Selector:
         self._on_failure = on_failure
         self._manifest, self._shards, self._settings, self._limits, self._put = manifest, shards, settings, limits, put
         self._in_flight = asyncio.Semaphore(limits.slices_in_flight)
-        asl = asl_settings or AslAnalysisSettings()
+        asl = asl_settings or AslAnalysisSettings(TrialSettings(calibrated_trials(manifest)))
         self._asl = AslSelector(manifest, shards, asl, limits, self._in_flight, on_failure)
 
     async def ready(self) -> list[str]:
@@ -103,7 +103,7 @@ class Selector:
             for item, own in zip(prepared, answers, strict=True):
                 slices.create_task(self._ask_all(item, own, count, on_answer))
         for item, own in zip(prepared, answers, strict=True):
-            self._refuse_too_few(item, own)
+            refuse_too_few(f"slice {item.name}", own, self._limits.least_members)
         return await asyncio.to_thread(conclude, series, prepared, answers, self._manifest, self._settings)
 
     async def analyse_asl(
@@ -135,7 +135,7 @@ class Selector:
             for item, race in zip(prepared, races, strict=True):
                 slices.create_task(self._run_race(item, race, count, on_answer))
         for item, race in zip(prepared, races, strict=True):
-            self._refuse_too_few(item, race.answers())
+            refuse_too_few(f"slice {item.name}", race.answers(), self._limits.least_members)
         return await asyncio.to_thread(conclude_races, series, prepared, races, self._manifest, self._settings)
 
     async def _ask_all(
@@ -198,19 +198,6 @@ class Selector:
             [i for i in patches_of_shard(self._manifest, k, len(self._shards)) if member_ids is None or i in member_ids]
             for k in range(len(self._shards))
         ]
-
-    def _refuse_too_few(self, prepared: PreparedSlice, answers: Mapping[str, MemberAnswer]) -> None:
-        failures = {key: answer.reason for key, answer in sorted(answers.items()) if isinstance(answer, MemberFailure)}
-        n_answers, n_members = len(answers) - len(failures), len(self._manifest.of_patches)
-        least = min(self._limits.least_members, n_members)
-        if n_answers < least:
-            member_id, reason = next(iter(failures.items()))
-            raise TooFewMembersError(
-                f"slice {prepared.name}",
-                f"needs the answers of at least {least} of {n_members} members",
-                f"{n_answers}; member {member_id}: {reason}",
-                "Send the study again, or lower least_members.",
-            )
 
     async def _complaint(self, k: int) -> str:
         expected = members_of_shard(self._manifest, k, len(self._shards))

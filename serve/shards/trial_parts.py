@@ -15,7 +15,9 @@ from pool.trials.settings import TrialSettings
 from pool.trials.sums import TrialSums, merge
 
 MOST_BLOCKS = 10
-"""Of one part: what a shard that dies loses at most, and how often progress is heard of."""
+"""Of one part: what a shard that dies loses at most."""
+MOST_SHARDS = 3
+"""So many shards are asked for one part."""
 
 
 @dataclass(frozen=True)
@@ -43,29 +45,41 @@ def dealt_parts(member_ids: Sequence[str], settings: TrialSettings, n_shards: in
 
 
 def dealt_again(
-    parts: Mapping[TrialPart, TrialSums | MemberFailure], dealt: Sequence[Sequence[TrialPart]]
+    parts: Mapping[TrialPart, TrialSums | MemberFailure], asked: Sequence[Sequence[TrialPart]]
 ) -> list[list[TrialPart]]:
-    """The parts that failed, by another shard: one that gave all it was asked for of that member, if any did.
+    """The parts that failed, by a shard that was not asked for them yet; empty where there is nothing left to try.
+
+    Shards that failed at nothing of the member come first, those with least to do before others. A part is asked for
+    `MOST_SHARDS` times at most: what fails everywhere is the member's own fault.
 
     Args:
         parts: the answers.
-        dealt: who was asked for which.
+        asked: which shard was ever asked for which.
     """
     failed = {part for part, answer in parts.items() if isinstance(answer, MemberFailure)}
-    again: list[list[TrialPart]] = [[] for _ in dealt]
-    for number, part in enumerate(sorted(failed, key=lambda part: (part.member_id, part.blocks))):
-        asked = [[other for other in own if other.member_id == part.member_id] for own in dealt]
-        if sound := [shard for shard, own in enumerate(asked) if own and failed.isdisjoint(own)]:
-            again[sound[number % len(sound)]].append(part)
+    again: list[list[TrialPart]] = [[] for _ in asked]
+    for part in sorted(failed, key=lambda part: (part.member_id, part.blocks)):
+        fresh = [shard for shard, own in enumerate(asked) if part not in own]
+        if not fresh or len(asked) - len(fresh) >= MOST_SHARDS:
+            continue
+        unsound = {k for k, own in enumerate(asked) if any(o in failed and o.member_id == part.member_id for o in own)}
+        again[min(fresh, key=lambda shard: (shard in unsound, len(again[shard]), shard))].append(part)
     return again
 
 
-def maps_by_member(parts: Mapping[TrialPart, TrialSums | MemberFailure]) -> dict[str, TrialMaps | MemberFailure]:
-    """Each member's answer from all its parts, by id; a failure where one of them failed."""
+def maps_by_member(
+    parts: Mapping[TrialPart, TrialSums | MemberFailure], image_shape: tuple[int, ...]
+) -> dict[str, TrialMaps | MemberFailure]:
+    """Each member's answer from all its parts, by id; a failure where one of them failed.
+
+    Args:
+        parts: the answers.
+        image_shape: rows and columns of the image without its padding.
+    """
     by_member: dict[str, list[TrialSums | MemberFailure]] = {}
     for part in sorted(parts, key=lambda part: (part.member_id, part.blocks)):
         by_member.setdefault(part.member_id, []).append(parts[part])
-    return {member_id: _maps(found) for member_id, found in by_member.items()}
+    return {member_id: _maps(found, image_shape) for member_id, found in by_member.items()}
 
 
 def checked_sums(
@@ -91,9 +105,11 @@ def checked_sums(
     return answer
 
 
-def _maps(found: Sequence[TrialSums | MemberFailure]) -> TrialMaps | MemberFailure:
+def _maps(found: Sequence[TrialSums | MemberFailure], image_shape: tuple[int, ...]) -> TrialMaps | MemberFailure:
     sums = [part for part in found if isinstance(part, TrialSums)]
     if len(sums) < len(found):
         return next(part for part in found if isinstance(part, MemberFailure))
     whole = merge(sums)
-    return TrialMaps.of(whole) if not whole.missing else MemberFailure(f"gave {whole.n_trials} of its trials")
+    if whole.missing:
+        return MemberFailure(f"gave {whole.n_trials} of its trials")
+    return TrialMaps.of(whole.cropped(*image_shape))

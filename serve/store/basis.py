@@ -13,7 +13,7 @@ class Basis:
     pool_sha256: str
     """Hash of the pool's manifest."""
     settings_sha256: str
-    """Hash of the analysis settings."""
+    """Hash of the analysis settings, those of ASL included where the pool has members for it."""
 
     @property
     def key(self) -> str:

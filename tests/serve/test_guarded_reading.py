@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pool.asl.inputs import open_asl_study
-from pool.errors import UnreadableFileError, UnsupportedFileError
+from pool.errors import InconsistentStudyError, UnreadableFileError, UnsupportedFileError
 from pool.guarded import ReadingLimits
 from pool.manifest import PoolManifest
 from pool.preprocess import PreprocessSettings
@@ -53,6 +54,15 @@ def test_a_pool_without_members_for_a_study_refuses_it_in_words(tmp_path: Path) 
         asl.n_sweeps(patches)
     with pytest.raises(UnsupportedFileError, match="ASL study for pool .*whose.* trials; found a perfusion series"):
         first_pass.n_sweeps(trials)
+
+
+def test_an_asl_image_that_shows_nothing_is_refused_at_the_door(tmp_path: Path) -> None:
+    path = write_asl_npz(tmp_path / "asl.npz")
+    with np.load(path) as found:
+        arrays = dict(found)
+    np.savez(path, **{**arrays, "control": np.ones_like(arrays["control"])})
+    with pytest.raises(InconsistentStudyError, match="mean control image"):
+        PlainReader().read([path], SETTINGS, tmp_path)
 
 
 def test_everything_of_a_reading_lies_in_its_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

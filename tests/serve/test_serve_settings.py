@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def test_of_members_of_trials_every_shard_makes_some() -> None:
     assert ServiceSettings(pool_dir=Path("pool"), asl_trials=7).asl(mixed).trials.n_trials == 7
     with pytest.raises(SettingsError, match="asl_field_t: .*1.5.*; found 0.3"):
         ServiceSettings(pool_dir=Path("pool"), asl_field_t=0.3)
+
+
+def test_members_of_trials_that_could_never_be_believed_are_refused_at_the_start() -> None:
+    settings, manifest = ServiceSettings(pool_dir=Path("pool"), n_shards=1), trials_manifest()
+    first, second = manifest.members
+    series = replace(first, network=replace(first.network, n_frames=30))
+    with pytest.raises(SettingsError, match="member mcd-unet: must take one image if it makes trials; found 30 frames"):
+        settings.check_pool(replace(manifest, members=(series, second)))
+    bare = tuple(replace(entry, calibration=None) for entry in manifest.members)
+    with pytest.raises(SettingsError, match="asl_trials: must be .* found no calibrated member. Calibrate them: "):
+        settings.check_pool(replace(manifest, members=bare))
+    few = ServiceSettings(pool_dir=Path("pool"), n_shards=1, asl_trials=7)
+    with pytest.raises(SettingsError, match=f"asl_trials: must be .* found 7; they are with {N_TRIALS}"):
+        few.check_pool(manifest)
+    settings.check_pool(replace(manifest, members=(first, bare[1])))  # one that may be believed is enough
 
 
 def test_settings_of_asl_belong_to_the_basis_of_pools_that_have_members_for_it() -> None:

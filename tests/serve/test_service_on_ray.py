@@ -26,7 +26,7 @@ from pool.results import maps_npz, members_npz, result_json
 from pool.sweep import SweepSettings
 from serve.client import ServiceClient
 from serve.errors import ServiceRefusedError
-from serve.generations import application_of, basis_of
+from serve.generations import application_of, asl_of, basis_of
 from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
 from serve.shards.limits import SelectorLimits
@@ -95,7 +95,7 @@ def test_a_mixed_pool_answers_about_an_asl_image_with_the_bytes_of_one_process(
         **{entry.id: None for entry in manifest.of_trials},
     }
     before = torch.get_num_threads()
-    expected = analyse_asl(AslSeries.load(folder / "asl.npz"), Pool.load(folder / "pool"), settings.asl(manifest))
+    expected = analyse_asl(AslSeries.load(folder / "asl.npz"), Pool.load(folder / "pool"), asl_of(settings, manifest))
     torch.set_num_threads(before)
     assert expected.selection.chosen is not None
     assert expected.flow

@@ -14,6 +14,7 @@ from pool.errors import OutputError, SettingsError
 from pool.evaluation.overlap import dice
 from pool.manifest import PoolManifest, save_manifest, verify_pool
 from pool.member import Member
+from pool.networks import PATCH_KIND
 from pool.phantom.asl import AslStudy
 from pool.shapes import MYOCARDIUM
 from pool.trials.maps import TrialMaps
@@ -37,12 +38,13 @@ def mix_pools(
 ) -> PoolManifest:
     """Write all members of some pools as one pool, with calibrations learned on studies of known truth.
 
-    A member's id becomes `POOL-ID`, POOL being its pool's name, as two pools may know the same id. Its curve is from
-    its MCD Uncertainty to Dice, over the mean control image of every study, the one that an analysis outlines; images
-    without an outline have no score and are left out.
+    Members that sweep patches are taken as they are: they have no answer to ASL images. A member's id becomes `POOL-ID`,
+    POOL being its pool's name, as two pools may know the same id. The curve of a member of trials is from its MCD
+    Uncertainty to Dice, over the mean control image of every study, the one that an analysis outlines; images without
+    an outline have no score and are left out.
 
     Args:
-        folders: of the pools, members of trials alone.
+        folders: of the pools.
         out_dir: new or empty.
         studies: that no member was trained on.
         trials: of every image; an analysis must make as many.
@@ -51,7 +53,7 @@ def mix_pools(
         on_progress: called with images done and in all.
 
     Raises:
-        SettingsError: no pools, a member of patches, or too few images with an outline.
+        SettingsError: no pools, none with members of trials, or too few images with an outline.
         PoolFolderError: a pool that is not what its manifest says, or two members that would have one id.
         OutputError: `out_dir` is in use.
     """
@@ -65,14 +67,22 @@ def mix_pools(
     if not found or len(studies) < FEWEST_IMAGES:
         rule = f"needs at least one pool, and {FEWEST_IMAGES} studies to learn from"
         raise SettingsError("mixed pool", rule, f"{len(pools)} pools, {len(studies)} studies")
-    PoolManifest(name, tuple(renamed for _, _, renamed in found))  # ids that clash are refused before minutes of work
-    data_sha256, members = _sha256(studies), []
-    for number, (folder, entry, renamed) in enumerate(found):
+    mixed = PoolManifest(
+        name, tuple(renamed for _, _, renamed in found)
+    )  # refuses ids that clash, before minutes of work
+    mixed.require_trials()
+    data_sha256, n_calibrated = _sha256(studies), 0
+    members = []
+    for folder, entry, renamed in found:
+        if entry.network.kind == PATCH_KIND:
+            members.append(renamed)
+            continue
         sampler = sampler_of(Member.load(folder, entry, device).network)
 
-        def count(n_done: int, before: int = number * len(studies)) -> None:
-            on_progress(before + n_done, len(studies) * len(found))
+        def count(n_done: int, before: int = n_calibrated * len(studies)) -> None:
+            on_progress(before + n_done, len(studies) * len(mixed.of_trials))
 
+        n_calibrated += 1
         members.append(replace(renamed, calibration=_calibrated(sampler, studies, trials, data_sha256, count)))
     provenance = {
         "software": software(),

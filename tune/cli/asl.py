@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -165,7 +166,9 @@ def evaluate(
             read_images(compare)  # refused now rather than after minutes of trials
         torch.set_num_threads(checked_threads(threads))
         manifest = PoolManifest.load(pool)
-        chosen = Member.load(pool, manifest.entry_of(member), device_named(device))
+        manifest.require_trials()
+        among = replace(manifest, members=manifest.of_trials) if member is None else manifest
+        chosen = Member.load(pool, among.entry_of(member), device_named(device))
         made = phantom_studies(phantom, studies, seed, readers, Simulated(console))
         with ProgressBar("trials") as bar:
             found = evaluate_asl(chosen, made, settings, bar)

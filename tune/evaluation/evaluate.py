@@ -135,9 +135,10 @@ def evaluate(
     if len(pool.members) != pool.manifest.n_members:
         found = f"{len(pool.members)} of {pool.manifest.n_members}"
         raise SettingsError("evaluation", "needs all members of the pool", found, "Load the whole pool.")
+    pool.manifest.require_patches()
     torch.set_num_threads(settings.n_threads)
     sweeps = KeptSweeps(out_dir, pool, settings.sweep())
-    n_all, n_skipped = sum(map(len, sources)) * len(pool.members), 0
+    n_all, n_skipped = sum(map(len, sources)) * len(pool.of_patches), 0
     results = []
 
     def report() -> None:
@@ -149,12 +150,12 @@ def evaluate(
         for index in range(len(source)):
             item = source[index]
             if not (item.labels == MYOCARDIUM).any():
-                n_skipped += len(pool.members)
+                n_skipped += len(pool.of_patches)
                 continue
             digest.update(item.frames.tobytes() + np.ascontiguousarray(item.labels).tobytes())
             answers = sweeps.answers(item.prepared(), report)
             masks.append({member_id: answer.mask for member_id, answer in sorted(answers.items())})
-            scores = tuple(answers[member.entry.id].score(member) for member in pool.members)
+            scores = tuple(answers[member.entry.id].score(member) for member in pool.of_patches)
             slices.append(_measured(item, scores, masks[-1]))
             indices.append(index)
         if not slices:

@@ -112,8 +112,9 @@ def evaluate_flow(
         raise SettingsError(
             "blood flow", f"is evaluated on phantom presets: {', '.join(PRESETS)}", unknown[0], "Leave the set out."
         )
+    pool.manifest.require_patches()
     sweeps = KeptSweeps(out_dir, pool, sweep)
-    n_all = 3 * len(presets) * n_subjects * len(pool.members)
+    n_all = 3 * len(presets) * n_subjects * len(pool.of_patches)
 
     def report() -> None:
         on_progress(sweeps.n_swept + sweeps.n_kept, n_all)
@@ -147,7 +148,7 @@ def _outlines(
     pool: Pool, study: PhantomStudy, sweeps: KeptSweeps, report: Callable[[], None]
 ) -> dict[str, dict[int, SliceRegions]]:
     """Outlines by the experts and by both rules, by number of the slice."""
-    members = {member.entry.id: member for member in pool.members}
+    members = {member.entry.id: member for member in pool.of_patches}
     found: dict[str, dict[int, SliceRegions]] = {MANUAL: dict(true_outlines(study)), **{rule: {} for rule in RULES}}
     for i, prepared in enumerate(prepare(study.series)):
         answers = sweeps.answers(prepared, report)
@@ -161,7 +162,7 @@ def _outlines(
 
 def _regions(pool: Pool, chosen: str, prepared: PreparedSlice, study: PhantomStudy) -> SliceRegions | None:
     """Wall and cavities of the chosen member: its S-map and blood pool need the stride-16 patches alone."""
-    member = next(member for member in pool.members if member.entry.id == chosen)
+    member = next(member for member in pool.of_patches if member.entry.id == chosen)
     maps = member.analyse(prepared, SweepSettings(stride_px=SweepSettings.mask_stride_px))
     spacing = study.series.pixel_spacing_mm
     assert maps is not None  # nothing asks it to stop

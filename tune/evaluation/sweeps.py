@@ -76,7 +76,7 @@ class KeptSweeps:
         """
         frames = prepared.frames
         path = self._folder / f"{hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()[:32]}.npz"
-        wanted = {member.entry.id: member for member in self._pool.members}
+        wanted = {member.entry.id: member for member in self._pool.of_patches}
         found = {key: answer for key, answer in _read(path, frames.shape[1:]).items() if key in wanted}
         self._n_kept += len(found)
         on_sweep()

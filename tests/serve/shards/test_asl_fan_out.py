@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -129,14 +130,12 @@ def test_any_number_of_shards_gives_the_bytes_of_one_process(
 def test_what_a_dead_shard_owes_another_computes(
     pool_dir: Path, series: AslSeries, expected: AslAnalysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.shards.fan_out.FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr("serve.shards.fan_out.LONGEST_PAUSE_S", 0.001)
+    died = fast_deaths(monkeypatch)
     first, second = workers(pool_dir, 2)
-    died = ShardGoneError("the shard died")
-    dead, alive = SamplingShard(first, [died] * 99, ends_after=0), SamplingShard(second)
+    dead, alive = SamplingShard(first, died), SamplingShard(second)
     assert same(asyncio.run(selector_over(pool_dir, [dead, alive]).analyse_asl(series)), expected)
     assert [len(parts) for parts in alive.asked] == [2, 2]
-    back = SamplingShard(first, [died], ends_after=1)  # dies once: asked again about what is missing only
+    back = SamplingShard(first, died[:1], ends_after=1)  # dies once: asked again about what is missing only
     assert same(asyncio.run(selector_over(pool_dir, [back, SamplingShard(second)]).analyse_asl(series)), expected)
     assert [len(parts) for parts in back.asked] == [2, 1]
 
@@ -200,13 +199,82 @@ def test_sums_that_were_not_asked_for_are_a_failure(pool_dir: Path, series: AslS
         found = checked_sums(answer, asked, TRIALS, shape)  # type: ignore[arg-type]
         assert isinstance(found, MemberFailure)
         assert found.reason == reason
-    incomplete = maps_by_member({part: sums})["mcd-unet"]
+    incomplete = maps_by_member({part: sums}, (32, 32))["mcd-unet"]
     assert isinstance(incomplete, MemberFailure)
     assert incomplete.reason == "gave 20 of its trials"
-    gone = MemberFailure("gone")
-    first, second = TrialPart("mcd-unet", (2,)), TrialPart("mcd-unet", (3,))
-    assert dealt_again({part: sums, first: gone, second: sums}, [[part], [first], [second]]) == [[first], [], []]
-    assert dealt_again({part: gone, first: gone}, [[part], [first]]) == [[], []]
+
+
+GONE = MemberFailure("gone")
+
+
+def test_a_part_that_failed_goes_to_a_sound_shard_an_idle_one_or_at_last_any_other() -> None:
+    first, second, third = (TrialPart("m", (block,)) for block in range(3))
+    sums: Any = TrialSums
+    assert dealt_again({first: GONE, second: sums, third: sums}, [[first], [second], [third]]) == [[], [first], []]
+    assert dealt_again({first: GONE}, [[first], [], []]) == [[], [first], []]
+    assert dealt_again({first: GONE, second: GONE}, [[first], [second], []]) == [[], [], [first, second]]
+    assert dealt_again({first: GONE, second: GONE}, [[first], [second]]) == [[second], [first]]
+    tried = [[first], [first], [first], []]
+    assert dealt_again({first: GONE}, tried) == [[], [], [], []]  # by then it is the member's own fault
+    other = TrialPart("other", (0,))
+    assert dealt_again({first: GONE, other: sums}, [[first, other], []]) == [[], [first]]
+
+
+def fast_deaths(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    monkeypatch.setattr("serve.shards.fan_out.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("serve.shards.fan_out.LONGEST_PAUSE_S", 0.001)
+    return [ShardGoneError("the shard died")] * 99
+
+
+def test_a_second_takeover_and_an_idle_shard(
+    pool_dir: Path, series: AslSeries, expected: AslAnalysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = fast_deaths(monkeypatch)
+    real = workers(pool_dir, 1)[0]
+    dies_taking_over = SamplingShard(real, [None, *died])
+    shards = [SamplingShard(real, died), dies_taking_over, SamplingShard(real)]
+    assert same(asyncio.run(selector_over(pool_dir, shards).analyse_asl(series)), expected)
+    few = AslAnalysisSettings(TrialSettings(N_TRIALS, batch_size=N_TRIALS))  # one block: two shards have nothing to do
+    limits = SelectorLimits(60, 0.05, 2, 99)
+    busy, idle = SamplingShard(real, died), SamplingShard(real)
+    manifest = PoolManifest.load(pool_dir)
+    selector = Selector(manifest, [busy, idle], SETTINGS, limits, lambda _: None, asl_settings=few)
+    found = asyncio.run(selector.analyse_asl(series))
+    assert found.selection.chosen == expected.selection.chosen
+    assert [len(parts) for parts in idle.asked] == [2]
+
+
+def test_all_rounds_share_one_deadline(pool_dir: Path, series: AslSeries) -> None:
+    class Hanging(SamplingShard):
+        async def sample(self, image, settings, parts):  # type: ignore[no-untyped-def,override]
+            self.asked.append(tuple(parts))
+            await asyncio.sleep(30)
+            yield None, None
+
+    shards = [Hanging(workers(pool_dir, 1)[0]) for _ in range(3)]
+    limits = SelectorLimits(0.3, 0.05, 2, 1)
+    selector = Selector(PoolManifest.load(pool_dir), shards, SETTINGS, limits, lambda _: None, asl_settings=ASL)
+    started = time.monotonic()
+    with pytest.raises(TooFewMembersError, match="no answer within 0"):
+        asyncio.run(selector.analyse_asl(series))
+    assert time.monotonic() - started < 3
+    assert [len(shard.asked) for shard in shards] == [1, 1, 1]
+
+
+def test_an_image_of_any_size_is_padded_and_its_maps_are_cut(pool_dir: Path, series: AslSeries) -> None:
+    cut = replace(
+        series,
+        control=series.control[:, :30, :29],
+        labelled=series.labelled[:, :30, :29],
+        baseline=None if series.baseline is None else series.baseline[:30, :29],
+    )
+    found = asyncio.run(selector_over(pool_dir, [SamplingShard(workers(pool_dir, 1)[0])]).analyse_asl(cut))
+    assert found.mask.shape == found.uncertainty.shape == found.outlined.shape == (30, 29)
+    before = torch.get_num_threads()
+    assert same(found, analyse_asl(cut, Pool.load(pool_dir), ASL))
+    torch.set_num_threads(before)
+    chosen = found.answers[found.selection.chosen or ""]
+    assert chosen.mcd_uncertainty == pytest.approx(chosen.uncertainty.sum() / chosen.mask.sum(), rel=1e-5)
 
 
 def test_the_result_is_json(pool_dir: Path, expected: AslAnalysis) -> None:

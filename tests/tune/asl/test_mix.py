@@ -42,6 +42,26 @@ def test_a_mixed_pool_holds_all_members_calibrated_and_the_command_says_so(tmp_p
         ).read_bytes()
 
 
+def test_members_of_patches_are_taken_as_they_are(tmp_path: Path) -> None:
+    folders = two_kinds(tmp_path)
+    patches = tiny_pool(tmp_path / "patches", 2)
+    progress: list[tuple[int, int]] = []
+    studies = 20 * phantom_studies("inD", 1, 3)
+    mixed = mix_pools(
+        [tmp_path / "patches", folders[0]],
+        tmp_path / "all",
+        studies,
+        TrialSettings(2, batch_size=2),
+        on_progress=lambda *n: progress.append(n),
+    )
+    assert [entry.id for entry in mixed.of_patches] == [f"{patches.name}-s0-e01", f"{patches.name}-s1-e01"]
+    assert [entry.calibration for entry in mixed.of_patches] == [None, None]
+    assert [entry.calibration is not None for entry in mixed.of_trials] == [True]
+    assert progress[-1] == (20, 20)
+    with pytest.raises(SettingsError, match="needs members of trials for ASL; found patches alone"):
+        mix_pools([tmp_path / "patches"], tmp_path / "none", studies, TrialSettings(2))
+
+
 def test_what_cannot_be_mixed_is_refused_before_anything_is_calibrated(tmp_path: Path) -> None:
     folders, trials = two_kinds(tmp_path), TrialSettings(2, batch_size=2)
     studies = 20 * phantom_studies("inD", 1, 3)
