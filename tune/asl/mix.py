@@ -38,7 +38,7 @@ def mix_pools(
 ) -> PoolManifest:
     """Write all members of some pools as one pool, with calibrations learned on studies of known truth.
 
-    Members that sweep patches are taken as they are: they have no answer to ASL images. A member's id becomes `POOL-ID`,
+    Members that sweep patches are taken as they are: ASL images are nothing to them. A member's id becomes `POOL-ID`,
     POOL being its pool's name, as two pools may know the same id. The curve of a member of trials is from its MCD
     Uncertainty to Dice, over the mean control image of every study, the one that an analysis outlines; images without
     an outline have no score and are left out.
