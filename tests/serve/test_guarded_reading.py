@@ -14,8 +14,8 @@ from pool.manifest import PoolManifest
 from pool.preprocess import PreprocessSettings
 from serve.reading import AslUpload, GuardedReader, PerfusionUpload
 from serve.settings import ServiceSettings
+from tests.asl_samples import trials_manifest, write_asl_npz
 from tests.samples import bolus_series, write_npz
-from tests.serve.asl_samples import trials_manifest, write_asl_npz
 from tests.serve.fakes import PlainReader, manifest_of
 
 SETTINGS = PreprocessSettings()

@@ -13,7 +13,7 @@ from pool.manifest import PoolManifest
 from pool.race_settings import RaceSettings
 from serve.generations import basis_of
 from serve.settings import ServiceSettings
-from tests.serve.asl_samples import N_TRIALS, trials_manifest
+from tests.asl_samples import N_TRIALS, trials_manifest
 from tests.serve.fakes import manifest_of
 
 

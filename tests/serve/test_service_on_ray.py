@@ -31,8 +31,8 @@ from serve.local import free_port, running_service
 from serve.settings import ServiceSettings
 from serve.shards.limits import SelectorLimits
 from serve.shards.selector import Selector
+from tests.asl_samples import mixed_pool, write_asl_npz
 from tests.samples import bolus_series, write_npz
-from tests.serve.asl_samples import mixed_pool, write_asl_npz
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(1200)]
 N_SLICES, N_MEMBERS = 2, 3

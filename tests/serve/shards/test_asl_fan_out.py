@@ -30,7 +30,7 @@ from serve.shards.limits import SelectorLimits
 from serve.shards.members import ShardWorker
 from serve.shards.selector import Selector
 from serve.shards.trial_parts import TrialPart, checked_sums, dealt_again, dealt_parts, maps_by_member
-from tests.serve.asl_samples import N_TRIALS, mixed_pool, write_asl_npz
+from tests.asl_samples import N_TRIALS, mixed_pool, write_asl_npz
 from tests.serve.fakes import SETTINGS, FakeShard, manifest_of
 
 TRIALS = TrialSettings(N_TRIALS)

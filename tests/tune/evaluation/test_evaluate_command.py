@@ -23,7 +23,7 @@ from pool.manifest import PoolManifest
 from pool.member import Member, Pool
 from pool.preprocess import PreparedSlice
 from pool.sweep import MemberMaps
-from tests.samples import tiny_pool
+from tests.asl_samples import mixed_pool
 from tune.cli.evaluate import evaluate as command
 from tune.evaluation.evaluate import EvaluationSettings, SetResult, evaluate
 from tune.evaluation.sources import TrueSlice
@@ -60,8 +60,9 @@ class Rings:
 
 @pytest.fixture(scope="module")
 def pool_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a mixed pool, the members of patches are evaluated."""
     folder = tmp_path_factory.mktemp("pool")
-    tiny_pool(folder, N_MEMBERS)
+    mixed_pool(folder, N_MEMBERS)
     return folder
 
 
@@ -227,7 +228,7 @@ def test_a_damaged_file_of_kept_sweeps_is_made_again(pool_dir: Path, tmp_path: P
 def test_a_shard_of_a_pool_and_a_set_without_truth_are_refused(
     pool_dir: Path, tmp_path: Path, fake_sweeps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match="evaluation: needs all members of the pool; found 1 of 2"):
+    with pytest.raises(SettingsError, match="evaluation: needs all members of the pool; found 1 of 4"):
         evaluate(Pool.load(pool_dir, member_ids=["s0-e01"]), [Rings()], QUICK, tmp_path)
     monkeypatch.setattr(Rings, "__getitem__", lambda _, index: ring_slice(index, has_truth=False))
     with pytest.raises(SettingsError, match="set rings: needs a slice with myocardium in its labels; found none"):
