@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES = ("--", ":", "-.", (0, (1, 3)))
+HEADROOM = 1.7
+"""Of the axis above the betas' errors, for the legend; a network that learned nothing would flatten all others."""
 
 
 def draw_errors(
@@ -23,6 +25,8 @@ def draw_errors(
     ax: Axes,
 ) -> Axes:
     """False positives and negatives an image against beta; levels of other losses and outlines as lines.
+
+    A level far above those of the betas is told in the legend.
 
     Args:
         betas: weight of false negatives.
@@ -37,15 +41,20 @@ def draw_errors(
         ax.fill_between(betas, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.plot(betas, positive, color=LINE_COLOUR, marker="o", markersize=4, label="false positives")
     ax.plot(betas, negative, color=POINT_COLOUR, marker="s", markersize=4, label="false negatives")
+    top = HEADROOM * max(*positive, *negative)
     for other, dashes in zip(others, DASHES):
-        for value, colour in ((other.n_false_positive, LINE_COLOUR), (other.n_false_negative, POINT_COLOUR)):
+        levels = (other.n_false_positive, other.n_false_negative)
+        for value, colour in zip(levels, (LINE_COLOUR, POINT_COLOUR)):
             ax.axhline(value, color=colour, linewidth=0.9, linestyle=dashes)
-        ax.plot([], [], color="#55585e", linewidth=0.9, linestyle=dashes, label=other.name)
+        above = [f"{value:.0f}" for value in levels if value > top]
+        name = f"{other.name}, above: {', '.join(above)}" if above else other.name
+        ax.plot([], [], color="#55585e", linewidth=0.9, linestyle=dashes, label=name)
+    ax.set_ylim(0, top)
     ax.set_xlabel("beta, weight of false negatives")
     ax.set_ylabel("pixels an image")
-    ax.legend(fontsize=7, frameon=False)
-    above = ax.secondary_xaxis("top", functions=(_rest, _rest))
-    above.set_xlabel("1 - beta: reads as the paper's Figure 7", fontsize=8)
+    ax.legend(fontsize=7, frameon=False, loc="upper left")
+    upper = ax.secondary_xaxis("top", functions=(_rest, _rest))
+    upper.set_xlabel("1 - beta: reads as the paper's Figure 7", fontsize=8)
     return ax
 
 
@@ -72,7 +81,8 @@ def draw_steps(
         ax.errorbar(x, means, (below, above), color=colour, fmt=marker, markersize=4, capsize=2, label=name)
     ax.set_xticks(range(len(betas)), [f"{a:g} to {b:g}" for a, b in betas], rotation=60, fontsize=7)
     ax.set_xlabel("step of beta")
-    ax.set_ylabel("change, 95 % over subjects (pixels an image)")
+    ax.set_ylabel("change (pixels an image)")
+    ax.set_title("95 % intervals over subjects", fontsize=9)
     ax.legend(fontsize=7, frameon=False)
     return ax
 
@@ -82,7 +92,7 @@ def draw_balance(betas: Sequence[float], errors: Sequence[OutlineErrors], ax: Ax
     ax.axhline(0, color="#b0b4ba", linewidth=0.8, linestyle="--")
     ax.plot(betas, [e.balance for e in errors], color=LINE_COLOUR, marker="o", markersize=4)
     ax.set_xlabel("beta, weight of false negatives")
-    ax.set_ylabel("false positives less false negatives (pixels an image)", color=LINE_COLOUR)
+    ax.set_ylabel("positives less negatives (pixels an image)", color=LINE_COLOUR)
     right = ax.twinx()
     right.plot(betas, [e.dice[0] for e in errors], color=POINT_COLOUR, marker="s", markersize=4)
     right.set_ylabel("mean Dice", color=POINT_COLOUR)

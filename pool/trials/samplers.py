@@ -70,7 +70,7 @@ class DropoutSampler:
         """See `Sampler`."""
         assert isinstance(certain, torch.Tensor)
         replicated = certain.expand(len(generators), -1, -1, -1).clone(memory_format=torch.channels_last)
-        return self._network.answer(replicated, Dropout(generators, self.rate)).softmax(dim=1)
+        return _probability(self._network.answer(replicated, Dropout(generators, self.rate)))
 
 
 class LatentSampler:
@@ -98,7 +98,7 @@ class LatentSampler:
         maps, prior = certain
         assert isinstance(prior, Gaussians)
         vectors = prior.draw(generators)
-        return self._network.answer(maps.expand(len(vectors), -1, -1, -1), vectors).softmax(dim=1)
+        return _probability(self._network.answer(maps.expand(len(vectors), -1, -1, -1), vectors))
 
 
 def sampler_of(network: nn.Module) -> Sampler:
@@ -113,6 +113,11 @@ def sampler_of(network: nn.Module) -> Sampler:
         return DropoutSampler(network)
     found = type(network).__name__
     raise SettingsError("trials", "need a network that answers by chance, of kind mcd-unet or prob-unet", found)
+
+
+def _probability(logits: torch.Tensor) -> torch.Tensor:
+    """In float32 whatever arithmetic the logits come in: a bfloat16 has 8 bits, too few for a threshold at 0.5."""
+    return logits.float().softmax(dim=1)
 
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -196,3 +196,16 @@ def test_images_are_standardised_or_refused() -> None:
         standardised(np.ones((1, 8, 8), np.float32), "control 2")
     with pytest.raises(NonFiniteError, match="finite number"):
         standardised(np.full((1, 8, 8), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["mcd-unet", "prob-unet"])
+def test_probabilities_are_float32_whatever_the_network_computes_in(kind: str) -> None:
+    network = build_network(NetworkSpec(kind, 4, 2, 1, 2), torch.Generator().manual_seed(1))
+    sampler = sampler_of(network)
+    generators = [torch.Generator().manual_seed(1)]
+    with torch.autocast("cpu", torch.bfloat16):
+        certain = sampler.certain(torch.from_numpy(image())[None])
+        half = sampler.probability(certain, generators)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, half.bfloat16().float())
+    torch.testing.assert_close(half.sum(dim=1), torch.ones(1, 32, 32))

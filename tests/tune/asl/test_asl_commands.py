@@ -119,8 +119,7 @@ def test_members_that_sweep_patches_are_refused(tmp_path: Path) -> None:
 
 def test_an_evaluation_in_bfloat16_says_so_and_finds_much_the_same(tmp_path: Path) -> None:
     tiny_pool(tmp_path / "pool", 1, NetworkSpec("mcd-unet", 4, 2, 1, 3))
-    words = ["asl", "evaluate", "--pool", str(tmp_path / "pool"), *TEST[:4], "--bootstrap-trials", "0"]
-    words += ["--threads", "1"]
+    words = ["asl", "evaluate", "--pool", str(tmp_path / "pool"), *TEST]
     found = {}
     for precision in ("float32", "bfloat16"):
         out = tmp_path / precision
