@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +36,48 @@ def read_array_file(path: Path) -> PerfusionSeries:
     """
     name = path.name.lower()
     reader = _read_mat if name.endswith(".mat") else _read_npz if name.endswith(".npz") else read_nifti
-    try:
+    with whole_file(path):
         return reader(path)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[None]:
+    """Inside the block a file of arrays is read; whatever libraries raise of it is said in one sentence.
+
+    Raises:
+        PoolError: as it was raised inside.
+        UnreadableFileError: anything else.
+    """
+    try:
+        yield
     except PoolError:
         raise
     except PermissionError as error:
         raise forbidden(path) from error
     except Exception as error:
+        name = path.name.lower()
         raise UnreadableFileError(
             f"file {path.name}",
             f"must be a whole, readable {''.join(path.suffixes[-2:]) if name.endswith('.gz') else path.suffix} file",
             f"{type(error).__name__} while reading it",
             "Was it cut, changed or encrypted? Save it again.",
         ) from error
+
+
+def require_real(path: Path, arrays: Mapping[str, np.ndarray], remedy: str) -> None:
+    """Refuse arrays that hold anything but real numbers: complex ones, words, dates, truth values.
+
+    Raises:
+        InconsistentStudyError: there are some.
+    """
+    if any(array.dtype.kind not in "fiu" for array in arrays.values()):
+        *names, last = arrays
+        raise InconsistentStudyError(
+            f"file {path.name}",
+            f"{', '.join(names)} and {last} must be real numbers",
+            ", ".join(str(array.dtype) for array in arrays.values()),
+            remedy,
+        )
 
 
 def forbidden(path: Path) -> UnreadableFileError:
@@ -102,13 +133,7 @@ def _read_npz(path: Path) -> PerfusionSeries:
             "Save them under these names.",
         )
     frames, times, spacing = (content[key] for key in NPZ_KEYS)
-    if any(array.dtype.kind not in "fiu" for array in (frames, times, spacing)):
-        raise InconsistentStudyError(
-            f"file {path.name}",
-            "frames, times_s and pixel_spacing_mm must be real numbers",
-            ", ".join(str(array.dtype) for array in (frames, times, spacing)),
-            "Save magnitudes as float32.",
-        )
+    require_real(path, content, "Save magnitudes as float32.")
     frames = frames[None] if frames.ndim == 3 else frames
     if frames.ndim != 4:
         raise InconsistentStudyError(

@@ -78,21 +78,6 @@ def open_study_guarded(
         return unpack_study(answer, work)
 
 
-def open_asl_guarded(
-    study: Path | Sequence[Path],
-    choice: RunChoice | None = None,
-    limits: ReadingLimits | None = None,
-    scratch: Path | None = None,
-) -> AslInput:
-    """As `pool.asl.inputs.open_asl_study`, in a child process; arguments as `open_study_guarded`.
-
-    Raises:
-        StudyError: as `open_study_guarded`.
-    """
-    with _answered(study, choice, limits, Wanted.ASL, scratch) as (answer, work):
-        return unpack_asl(answer, work)
-
-
 def open_any_guarded(
     study: Path | Sequence[Path],
     choice: RunChoice | None = None,
@@ -150,7 +135,7 @@ def _answered(
                 "study",
                 f"must be readable with {limits.memory_mb} MB of memory in {limits.seconds:g} s",
                 ended,
-                "Send the perfusion series alone, as the scanner exported them.",
+                "Send one series alone, as the scanner exported it.",
             )
         answer = Answer.load(work / ANSWER)
         if answer.error is not None:

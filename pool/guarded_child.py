@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pool.asl.inputs import AslInput, open_any_study, open_asl_study
+from pool.asl.inputs import AslInput, open_any_study
 from pool.errors import PoolError, UnreadableFileError
 from pool.guarded_asl import pack_asl
 from pool.guarded_transfer import QUESTION, Wanted, pack_content, pack_error, pack_study, unpack_choice
@@ -45,7 +45,7 @@ def main(work: Path, parent: int) -> None:
                 "study",
                 f"must be readable with {memory_mb} MB of memory in {seconds:g} s",
                 "a reader that needed more memory",
-                "Send the perfusion series alone, as the scanner exported them.",
+                "Send one series alone, as the scanner exported it.",
             ),
             work,
         )
@@ -57,7 +57,6 @@ def _answer(wanted: Wanted, study: Path | list[Path], choice: RunChoice, work: P
         return
     readers: dict[Wanted, Callable[..., StudyInput | AslInput]] = {
         Wanted.FIRST_PASS: open_study,
-        Wanted.ASL: open_asl_study,
         Wanted.ANY: open_any_study,
     }
     found = readers[wanted](study, choice)

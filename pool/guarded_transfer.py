@@ -29,7 +29,6 @@ class Wanted(StrEnum):
     """What a child is asked for."""
 
     FIRST_PASS = "first-pass"
-    ASL = "asl"
     ANY = "any"
     """An ASL study or a first pass, whichever it is."""
     CONTENT = "content"

@@ -18,6 +18,8 @@ from pool.trials.maps import TrialMaps
 
 LEVEL = "mid"
 """An ASL study is one mid short-axis slice."""
+NO_NUMBER = "flow came out as no number: are baseline and inversion times those of these images?"
+"""Why there is no flow where it is infinite or NaN."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,14 @@ def flow_in_outline(
         values = values_for(series.field_t)
         numbers, masks = _segments(series, chosen)
         regions = [chosen.mask, *masks]
-        found = measure_asl(series.control, series.labelled, series.baseline, series.ti_s, regions, values)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is told below
+            found = measure_asl(series.control, series.labelled, series.baseline, series.ti_s, regions, values)
+            spread = found.physiological_noise if len(series.control) > 1 else 0.0
+            finite = np.isfinite(found.mbf_ml_min_g + spread).all()
     except PoolError as error:
         return (), str(error)
+    if not finite:
+        return (), NO_NUMBER
     names = ["myocardium", *(SEGMENT_NAMES[number] for number in numbers)]
     return tuple(_region(name, found, row) for row, name in enumerate(names)), ""
 

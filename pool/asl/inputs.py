@@ -53,8 +53,9 @@ def open_asl_study(study: Path | Sequence[Path], choice: RunChoice | None = None
 def open_any_study(study: Path | Sequence[Path], choice: RunChoice | None = None) -> StudyInput | AslInput:
     """Read a study as what it is: ASL or a first pass.
 
-    An `.npz` is ASL if it has arrays of control and labelled images; DICOM files are ASL if they hold images of it and
-    no first pass, or if the choice names what only ASL has. Headers are read once.
+    An `.npz` is ASL if it has arrays of control and labelled images, and refused if it has frames of a first pass too;
+    DICOM files are ASL if they hold images of it and no first pass, or if the choice names what only ASL has. Headers
+    are read once.
 
     Args:
         study: as `open_asl_study` or `pool.inputs.open_study`.
@@ -66,7 +67,8 @@ def open_any_study(study: Path | Sequence[Path], choice: RunChoice | None = None
     with checked_paths(study) as paths:
         array = array_file(paths, choice)
         if array is not None:
-            is_asl = array.suffix == ".npz" and held_arrays(array) >= {"control", "labelled"}
+            held = held_arrays(array) if array.suffix.lower() == ".npz" else set()
+            is_asl = "control" in held and not held.isdisjoint(("labelled", "frames"))  # with frames it is refused
             return AslInput(AslSeries.load(array)) if is_asl else StudyInput(read_array_file(array))
 
         from pool.dicom.asl.kinds import holds_asl  # these need pydicom; the rest of this module does not

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked
+from pool.dicom.asl.evidence import is_asl
+from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING
 from pool.dicom.frames import FrameRecord
 from pool.dicom.groups import Group
 from pool.dicom.words import words_in
@@ -82,7 +83,7 @@ def assign_roles(groups: Sequence[Group], dynamic: Sequence[Group], choice: RunC
         said = choice.roles.get(group.first.series_number)
         if said is not None:
             group.role, group.reason = said, "as the user said"
-        elif is_marked(group.first):
+        elif is_asl(group, groups):
             group.role, group.reason = Role.OTHER, ARTERIAL_SPIN_LABELLING
         elif any(group is other for other in dynamic):
             group.role, group.reason = _role_of_dynamic(group, dynamic)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked
+from pool.dicom.asl.evidence import is_asl
+from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked, is_named
 from pool.dicom.frames import FrameRecord
 from pool.dicom.groups import Group, grouped, stacked
 from pool.dicom.roles import SortedSeries, assign_roles, is_run, state_of, without_twins
@@ -119,19 +120,30 @@ def holds_run(records: Sequence[FrameRecord], choice: RunChoice) -> bool:
         return False
 
 
+def named_first_passes(records: Sequence[FrameRecord]) -> list[FrameRecord]:
+    """Those of the frames that a word alone calls ASL, though they have the times of a first pass."""
+    named = [record for record in records if is_named(record) and not is_marked(record)]
+    if not named:
+        return []
+    groups = _groups(named)
+    try:
+        dynamic = _dynamic(groups)
+    except (TooFewFramesError, InconsistentStudyError):
+        return []
+    return [record for group in dynamic if not is_asl(group, groups) for record in group.records]
+
+
 def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Group], list[list[Group]]]:
     """All groups with their roles, and the stacks of those that may be analysed, the best first."""
-    groups = grouped(_magnitude(records), per_series=True)
-    if not any(group.is_long for group in groups):
-        groups = grouped(_magnitude(records), per_series=False)
+    groups = _groups(records)
     dynamic = _dynamic(groups)
     assign_roles(groups, dynamic, choice)
     runs = [group for group in dynamic if is_run(group)]
     if not runs:  # what is named AIF alone, with nothing beside it
-        runs = [g for g in dynamic if g.first.series_number not in choice.roles and not is_marked(g.first)]
+        runs = [g for g in dynamic if g.first.series_number not in choice.roles and not is_asl(g, groups)]
         for group in runs:
             group.role, group.reason = state_of(group.first)
-    if not runs and all(is_marked(group.first) for group in dynamic):
+    if not runs and all(is_asl(group, groups) for group in dynamic):
         raise InconsistentStudyError(
             "study", "must hold a perfusion run", f"{ARTERIAL_SPIN_LABELLING} alone", "Use `python -m pool asl`."
         )
@@ -140,6 +152,12 @@ def _stacks(records: Sequence[FrameRecord], choice: RunChoice) -> tuple[list[Gro
             "study", "must hold a perfusion run", "none but what the user called something else", "Check --series."
         )
     return groups, sorted(stacked(without_twins(runs, choice.original)), key=_worth, reverse=True)
+
+
+def _groups(records: Sequence[FrameRecord]) -> list[Group]:
+    """By series, or across series where no series is long."""
+    groups = grouped(_magnitude(records), per_series=True)
+    return groups if any(group.is_long for group in groups) else grouped(_magnitude(records), per_series=False)
 
 
 def _dynamic(groups: Sequence[Group]) -> list[Group]:

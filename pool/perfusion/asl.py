@@ -137,14 +137,14 @@ def measure_asl(
     t1 = values.t1_s[1]
     flows = np.empty((len(regions), len(control)))
     for row, mask in enumerate(regions):
-        full = float(baseline[mask].mean())
+        full = float(baseline[mask].mean(dtype=np.float64))  # float32 would overflow on large values
         if not full > 0:
             raise StudyError(
                 f"ASL region {row + 1}", "needs a positive baseline signal", f"{full:g}", "Is it inside the heart?"
             )
         recovery = 1 - 2 * values.efficiency * np.exp(-ti_s / t1)
-        moved = labelled[:, mask].mean(axis=1) / full + recovery[:, 0] - recovery[:, 1]
-        difference = (control[:, mask].mean(axis=1) / full - moved) * values.relative_density
+        moved = labelled[:, mask].mean(axis=1, dtype=np.float64) / full + recovery[:, 0] - recovery[:, 1]
+        difference = (control[:, mask].mean(axis=1, dtype=np.float64) / full - moved) * values.relative_density
         flows[row] = _invert(difference, ti_s[:, 0], values)
     return AslFlow(flows)
 

@@ -30,7 +30,7 @@ class TrialMaps:
     uncertainty: Map
     """Standard deviation of the probability of myocardium, float32 in [0, 0.5]."""
     n_trials: int
-    """Trials behind it: fewer than asked for where a replica was lost."""
+    """Trials behind it: all that were asked for; a member that gives fewer has failed."""
     mcd_uncertainty: float | None
     """Sum of the map over the mask's pixels [dimensionless]; None for an empty mask."""
     dice_uncertainty: float | None = None

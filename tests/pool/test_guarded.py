@@ -78,7 +78,7 @@ def test_a_reader_that_comes_to_no_end_is_killed_and_leaves_nothing(
         open_study_guarded(path, limits=ReadingLimits(seconds=0.05))  # no interpreter starts within that
     assert str(caught.value) == (
         "study: must be readable with 3072 MB of memory in 0.05 s; found a reader that came to no end. "
-        "Send the perfusion series alone, as the scanner exported them."
+        "Send one series alone, as the scanner exported it."
     )
     assert list((tmp_path / "tmp").iterdir()) == []
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked, kind_said
+from pool.dicom.asl.marks import ARTERIAL_SPIN_LABELLING, is_marked, is_named, kind_said
 from pool.dicom.asl.times import inversion_time_s, order_of
 from pool.dicom.frames import FrameRecord
 from pool.dicom.geometry import same_grid, same_place
-from pool.dicom.stacks import holds_run
+from pool.dicom.stacks import holds_run, named_first_passes
 from pool.errors import InconsistentStudyError
 from pool.run_choice import ASL_ROLES, Role, RunChoice
 
@@ -42,15 +42,16 @@ def holds_asl(records: Sequence[FrameRecord], choice: RunChoice) -> bool:
     if choice.pair_starts_with or any(role in ASL_ROLES for role in choice.roles.values()):
         return True
     frames = asl_frames(records, choice)
-    mine = {id(frame.record) for frame in frames}
+    mine = {id(frame.record) for frame in frames} - {id(record) for record in named_first_passes(records)}
     return bool(frames) and not holds_run([record for record in records if id(record) not in mine], choice)
 
 
 def asl_frames(records: Sequence[FrameRecord], choice: RunChoice) -> list[AslFrame]:
     """The frames of arterial spin labelling among all; empty where there is none.
 
-    These are the frames that the choice calls so; those that are marked so; where control and labelled images of one
-    slice are there by word, those; and what is called a baseline on the slice of one of them.
+    These are the frames that the choice calls so; those that are marked or named so, but for a first pass that a word
+    alone calls so; without any, control and labelled images of one slice by word, or else that first pass; and what is
+    called a baseline on the slice of one of them.
     """
     said: dict[int, tuple[Role | None, str]] = {}
     for record in records:
@@ -60,11 +61,15 @@ def asl_frames(records: Sequence[FrameRecord], choice: RunChoice) -> list[AslFra
         elif role in ASL_ROLES:
             said[id(record)] = role, "the user's word"
     known = [record for record in records if id(record) in said]  # the user calls the others something else
-    marked = [r for r in known if is_marked(r) or said[id(r)][1] == "the user's word"]
+    named = [r for r in known if is_named(r)]
+    passes = {id(record) for record in named_first_passes(named)}
+    of_names = {id(record) for record in named} - passes
+    marked = [r for r in known if is_marked(r) or id(r) in of_names or said[id(r)][1] == "the user's word"]
     if not marked:
         control, labelled = ([r for r in known if said[id(r)][0] is kind] for kind in (Role.CONTROL, Role.LABELLED))
         if control and any(_same_slice(control[0], record) for record in labelled):
             marked = [*control, *labelled]
+    marked = marked or named
     if not marked and choice.pair_starts_with:
         marked = known
     of_asl = {id(record) for record in marked}

@@ -16,10 +16,12 @@ ARTERIAL_SPIN_LABELLING = "arterial spin labelling"
 """Reason for what a series was taken for."""
 CONTEXTS = {"CONTROL": Role.CONTROL, "LABEL": Role.LABELLED, "M_ZERO_SCAN": Role.BASELINE}
 """Kind of an image by ASL Context (0018,9257), PS3.3 C.8.13.5.14."""
+ASL_WORD = re.compile(r"(p|c|pc)?asl\d*|spinlabel+(ing|ed)?")
+"""Words for arterial spin labelling."""
+FAIR_WORD = re.compile(r"fair\d*")
+"""Word for a kind of it; in English a word of its own."""
 _NAMES = ("SeriesDescription", "ProtocolName")
 _COMMENTS = ("ImageComments", "FrameComments", "FrameLabel")
-_ASL = re.compile(r"(p|c|pc)?asl\d*|spinlabel+(ing|ed)?")
-_FAIR = re.compile(r"fair\d*")  # in comments it may be said of the image's quality
 _NEGATIONS = ("no", "non", "un", "without")
 _KINDS = {
     Role.CONTROL: re.compile(r"(control|ctrl|ctl)s?\d*|(non|un)(label|tag)\w*"),
@@ -34,14 +36,18 @@ _FAIR_KINDS = {
 
 
 def is_marked(record: FrameRecord) -> bool:
-    """Whether an image says that it is arterial spin labelling, by attributes, image type or words."""
+    """Whether an image says by the standard's attributes or its image type that it is arterial spin labelling."""
     return (
-        bool(_context(record))
-        or record.value("ArterialSpinLabelingContrast") is not None
-        or "ASL" in record.image_type
-        or any(_ASL.fullmatch(word) for word in _words(record, (*_NAMES, *_COMMENTS)))
-        or any(_FAIR.fullmatch(word) for word in _words(record, _NAMES))
+        bool(_context(record)) or record.value("ArterialSpinLabelingContrast") is not None or "ASL" in record.image_type
     )
+
+
+def is_named(record: FrameRecord, rules: Sequence[re.Pattern[str]] = (ASL_WORD, FAIR_WORD)) -> bool:
+    """Whether a word in the names of an image's series says so.
+
+    Weaker than a mark: `fair` is said of a breath-hold too, and `ASL` may be a person. Comments do not count at all.
+    """
+    return any(rule.fullmatch(word) for rule in rules for word in _words(record, _NAMES))
 
 
 def kind_said(record: FrameRecord) -> tuple[Role | None, str]:
@@ -53,9 +59,9 @@ def kind_said(record: FrameRecord) -> tuple[Role | None, str]:
     if context is not None:
         return context, "ASL Context"
     of_image = [*_joined(words_in(" ".join(record.image_type[2:]))), *_words(record, _COMMENTS)]
-    marked = is_marked(record)
+    known = is_marked(record) or is_named(record)
     for words, where in ((of_image, "image type and comments"), (_words(record, _NAMES), "names of the series")):
-        tables = (_KINDS, _FAIR_KINDS) if marked else (_KINDS,)
+        tables = (_KINDS, _FAIR_KINDS) if known else (_KINDS,)
         kinds = {kind for table in tables for kind, rule in table.items() if any(map(rule.fullmatch, words))}
         if len(kinds) == 1:
             return kinds.pop(), where

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pool.asl.series import PLAUSIBLE_TI_S
 from pool.dicom.frames import FrameRecord
 from pool.dicom.times import CLOCK_KEYS, DAY_S
-
-PLAUSIBLE_TI_S = (0.05, 10.0)
-"""Inversion times outside are no times in milliseconds, or of no heart [s]."""
 
 
 def inversion_time_s(record: FrameRecord) -> float | None:

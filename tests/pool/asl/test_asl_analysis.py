@@ -11,6 +11,7 @@ import pytest
 
 from pool.__main__ import main
 from pool.asl.analysis import AslAnalysisSettings, analyse_asl, mean_control
+from pool.asl.result import write_asl_result
 from pool.asl.series import AslSeries
 from pool.errors import InconsistentStudyError, NonFiniteError, SettingsError, UnreadableFileError
 from pool.member import Pool
@@ -104,6 +105,19 @@ def test_flow_is_read_at_the_studys_field_and_refused_at_one_that_is_not_tabulat
     strange = analyse_asl(replace(series, field_t=7.0), pool, SETTINGS)
     assert (strange.flow, strange.to_dict()["field_t"]) == ((), None)
     assert "found 7 T" in strange.no_flow
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-8])
+def test_flow_that_is_no_number_is_a_reason(study: Path, mixed: Path, tmp_path: Path, scale: float) -> None:
+    """A baseline that is so dark beside the images belongs to others."""
+    series = AslSeries.load(study)
+    assert series.baseline is not None
+    dark = replace(series, baseline=np.full_like(series.baseline, scale))
+    found = analyse_asl(dark, Pool.load(mixed), SETTINGS)
+    assert found.flow == ()
+    assert found.no_flow == "flow came out as no number: are baseline and inversion times those of these images?"
+    write_asl_result(found, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["no_flow"] == found.no_flow
 
 
 def test_bad_files_are_refused_in_a_sentence(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

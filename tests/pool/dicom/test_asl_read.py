@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from pool.asl.inputs import AslInput, open_any_study, open_asl_study
-from pool.guarded import open_any_guarded, open_asl_guarded
+from pool.guarded import open_any_guarded
 from pool.inputs import StudyInput, open_study
 from pool.run_choice import Role, RunChoice
 from tests.pool.dicom import asl_samples as asl
@@ -76,7 +76,7 @@ def test_a_child_reads_the_same_and_finds_out_what_it_is(tmp_path: Path) -> None
     folder = asl.write(tmp_path / "f", asl.run(PatientName="Müller^Äöü", SpecificCharacterSet="ISO_IR 192"))
     here = open_asl_study(folder)
     assert here.dicom is not None
-    for there in (open_asl_guarded(folder), open_any_guarded(sorted(folder.iterdir())), open_any_study(folder)):
+    for there in (open_any_guarded(folder), open_any_guarded(sorted(folder.iterdir())), open_any_study(folder)):
         assert isinstance(there, AslInput)
         assert there.dicom is not None
         assert there.series.content_sha256() == here.series.content_sha256()

@@ -57,6 +57,16 @@ def test_physiological_noise_is_the_spread_of_the_pairs() -> None:
     assert loud > 2 * quiet
 
 
+def test_values_near_the_end_of_float32_give_the_same_flow() -> None:
+    quiet = study(noise=0.0, physiological_noise=0.0)
+    mask, scale = whole(quiet), np.float32(1e38 / np.abs(quiet.baseline).max())
+    wanted, huge = (
+        measure_asl(s * quiet.control, s * quiet.labelled, s * quiet.baseline, quiet.ti_s, [mask]).pair_mbf
+        for s in (np.float32(1), scale)
+    )
+    np.testing.assert_allclose(huge, wanted, rtol=1e-4)
+
+
 def test_bad_studies_are_refused_in_a_sentence() -> None:
     good = study()
     mask = whole(good)
