@@ -216,4 +216,4 @@ def mean_control(control: np.ndarray) -> SliceFrames:
     Raises:
         InconsistentStudyError, NonFiniteError: an image that shows nothing.
     """
-    return standardised(control.mean(axis=0)[None], "mean control image")
+    return standardised(control.mean(axis=0, dtype=np.float64).astype(np.float32)[None], "mean control image")

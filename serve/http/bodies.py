@@ -69,7 +69,7 @@ class BodyLimits:
             "upload",
             f"may have at most {self._max_bytes / 1e6:g} MB",
             f"{n_bytes / 1e6:.1f} MB or more",
-            "Send the perfusion series alone, without the rest of the examination.",
+            "Send one series alone, without the rest of the examination.",
         )
 
     def _too_slow(self) -> UploadTooSlowError:

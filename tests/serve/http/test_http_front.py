@@ -131,7 +131,7 @@ def test_an_upload_that_is_too_large_is_refused_before_and_while_it_comes(tmp_pa
         assert answer.status_code == 413
         assert answer.json()["message"] == (
             "upload: may have at most 1 MB; found 1.2 MB or more. "
-            "Send the perfusion series alone, without the rest of the examination."
+            "Send one series alone, without the rest of the examination."
         )
 
 
