@@ -49,7 +49,7 @@ class AslSettings(BaseSettings):
         """Refuse a pool whose members of trials could never be believed.
 
         Raises:
-            SettingsError: members that take more than one image, or none that is calibrated with so many trials.
+            SettingsError: members that take more than one image, or are not calibrated with so many trials.
         """
         if not manifest.of_trials:
             return
@@ -57,12 +57,19 @@ class AslSettings(BaseSettings):
             if entry.network.n_frames != 1:
                 rule, remedy = "must take one image if it makes trials", "Take it out of the pool."
                 raise SettingsError(f"member {entry.id}", rule, f"{entry.network.n_frames} frames", remedy)
-        known = sorted({str(entry.calibration.n_trials) for entry in manifest.of_trials if entry.calibration})
-        wanted = str(self.asl(manifest).trials.n_trials)
-        if wanted not in known:
+        n_trials = self.asl(manifest).trials.n_trials
+        known = {entry.id: entry.calibration.n_trials if entry.calibration else None for entry in manifest.of_trials}
+        if not any(known.values()):
+            raise SettingsError(
+                f"pool {manifest.name}",
+                "needs members of trials that are calibrated, or none",
+                "no calibrated one",
+                "Calibrate them: `python -m tune asl mix --pools POOL --out MIXED`.",
+            )
+        if others := [f"{n} of {member_id}" for member_id, n in known.items() if n != n_trials]:
             raise SettingsError(
                 "service setting asl_trials",
-                f"must be a number of trials that members of pool {manifest.name} are calibrated with",
-                f"{wanted}; they are with {' or '.join(known)}" if known else "no calibrated member",
-                "" if known else "Calibrate them: `python -m tune asl mix --pools POOL --out MIXED`.",
+                f"must be the number that all members of trials of pool {manifest.name} are calibrated with",
+                f"{n_trials}, and {others[0]}",
+                "Others would make trials about every image and never be believed.",
             )

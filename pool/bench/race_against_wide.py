@@ -39,6 +39,8 @@ class AgainstWide:
     """One slice."""
 
     slice_name: str
+    slice_sha256: str
+    """Of its frames, 24 hexadecimal digits."""
     chosen: str
     """By the race."""
     expected: str
@@ -82,10 +84,12 @@ def race_against_wide(
         on_progress: called with (slices done, slices in total).
     """
     kept = read_lines(keep)
-    keep.write_text("".join(map(_line, kept)), encoding="utf-8")  # without the line that a killed run left unfinished
+    whole = keep.with_suffix(".partial")  # without the line that a killed run left unfinished
+    whole.write_text("".join(map(_line, kept)), encoding="utf-8")
+    whole.replace(keep)
     done = {item.slice_name: item for item in kept}
     for number, (name, frames) in enumerate(slices, 1):
-        if name not in done:
+        if name not in done or done[name].slice_sha256 != _sha256(frames):
             done[name] = _run_both(name, frames, pool, sweep, race or RaceSettings(), wide)
             with keep.open("a", encoding="utf-8") as file:
                 file.write(_line(done[name]))
@@ -97,6 +101,10 @@ def read_lines(path: Path) -> list[AgainstWide]:
     """What an earlier run kept; nothing where there is no such file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [AgainstWide(**json.loads(line)) for line in lines if line.endswith("}")]
+
+
+def _sha256(frames: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()[:24]
 
 
 def _line(item: AgainstWide) -> str:
@@ -144,4 +152,4 @@ def _run_both(
 
     chosen, u_pp, n_passes = run(race)
     expected, least, n_passes_wide = run(wide)
-    return AgainstWide(name, chosen, expected, u_pp, least, n_passes, n_passes_wide)
+    return AgainstWide(name, _sha256(frames), chosen, expected, u_pp, least, n_passes, n_passes_wide)

@@ -18,7 +18,7 @@ from serve.shards.answer_checks import refuse_too_few
 from serve.shards.fan_out import Shard, Stream, ask_shards
 from serve.shards.limits import SelectorLimits
 from serve.shards.outcomes import Outcome, outcome_of_trials
-from serve.shards.trial_parts import TrialPart, checked_sums, dealt_again, dealt_parts, maps_by_member
+from serve.shards.trial_parts import MOST_SHARDS, TrialPart, checked_sums, dealt_again, dealt_parts, maps_by_member
 
 
 class AslSelector:
@@ -91,7 +91,10 @@ class AslSelector:
         parts: Mapping[TrialPart, TrialSums | MemberFailure],
         note: Callable[[TrialPart, Any], None],
     ) -> None:
-        """Ask for all parts, then other shards for those that failed, within one deadline."""
+        """Ask for all parts, then other shards for those that failed, within one deadline.
+
+        Every round but the last has half of what is left: a shard that is silent leaves others the time to step in.
+        """
 
         def ask(shard: Shard, wanted: tuple[TrialPart, ...]) -> Stream:
             return shard.sample(image, self._settings.trials, wanted)
@@ -99,7 +102,10 @@ class AslSelector:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + self._limits.slice_deadline_s
         wanted, asked = [list(own) for own in dealt], [list(own) for own in dealt]
-        while any(wanted) and (left_s := end_s - loop.time()) > 0:
-            await ask_shards(self._shards, wanted, ask, note, left_s, self._on_failure)
+        for n_left in reversed(range(MOST_SHARDS)):
+            limit_s = (end_s - loop.time()) / (2 if n_left and len(self._shards) > 1 else 1)
+            if not any(wanted) or limit_s <= 0:
+                return
+            await ask_shards(self._shards, wanted, ask, note, round(limit_s, 3), self._on_failure)
             wanted = dealt_again(parts, asked)
             asked = [[*before, *more] for before, more in zip(asked, wanted)]

@@ -164,7 +164,7 @@ async def _ask_shard(
                     await asyncio.sleep(min(FIRST_PAUSE_S * 2**n_deaths, LONGEST_PAUSE_S))
                 n_deaths, n_failures = n_deaths + is_gone, n_failures + (not is_gone)
     except TimeoutError:
-        reason = f"no answer within {deadline_s:g} s"
+        reason = f"no answer within {deadline_s:g} s" + (f": {reason}" if reason else "")
     for item in tuple(missing):
         note_once(item, MemberFailure(reason))
 

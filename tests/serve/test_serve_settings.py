@@ -87,12 +87,13 @@ def test_members_of_trials_that_could_never_be_believed_are_refused_at_the_start
     with pytest.raises(SettingsError, match="member mcd-unet: must take one image if it makes trials; found 30 frames"):
         settings.check_pool(replace(manifest, members=(series, second)))
     bare = tuple(replace(entry, calibration=None) for entry in manifest.members)
-    with pytest.raises(SettingsError, match="asl_trials: must be .* found no calibrated member. Calibrate them: "):
+    with pytest.raises(SettingsError, match="pool trials: needs .* found no calibrated one. Calibrate them: "):
         settings.check_pool(replace(manifest, members=bare))
     few = ServiceSettings(pool_dir=Path("pool"), n_shards=1, asl_trials=7)
-    with pytest.raises(SettingsError, match=f"asl_trials: must be .* found 7; they are with {N_TRIALS}"):
+    with pytest.raises(SettingsError, match=f"asl_trials: must be .* found 7, and {N_TRIALS} of mcd-unet"):
         few.check_pool(manifest)
-    settings.check_pool(replace(manifest, members=(first, bare[1])))  # one that may be believed is enough
+    with pytest.raises(SettingsError, match=f"found {N_TRIALS}, and None of prob-unet"):
+        settings.check_pool(replace(manifest, members=(first, bare[1])))
 
 
 def test_settings_of_asl_belong_to_the_basis_of_pools_that_have_members_for_it() -> None:

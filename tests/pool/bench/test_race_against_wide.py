@@ -44,6 +44,9 @@ def test_both_races_share_their_passes_and_a_slice_is_run_once(tmp_path: Path, m
     keep.write_text(keep.read_text() + '{"slice_name": "cut o')
     assert read_lines(keep) == found
     assert race_against_wide(pool, slices, COARSE, keep, NARROW, EVERYBODY) == read_lines(keep) == found
+    (name, frames), second = slices
+    race_against_wide(pool, [(name, frames * 0.5), second], COARSE, keep, NARROW, EVERYBODY)
+    assert {slice_name for _, _, slice_name in asked} == {name}  # the same name, other pixels
 
 
 def prepared_of(slices, item: AgainstWide):  # type: ignore[no-untyped-def]
@@ -56,8 +59,8 @@ def prepared_of(slices, item: AgainstWide):  # type: ignore[no-untyped-def]
 
 
 def test_what_a_race_loses_is_counted_as_against_full_sweeps() -> None:
-    found = [AgainstWide("a", "m0", "m0", 2.0, 2.0, 100, 500), AgainstWide("b", "m1", "m0", 2.1, 2.0, 100, 500)]
-    trial = as_trial([*found, AgainstWide("c", "", "", 0.0, 0.0, 50, 50)], n_members=4, n_full=100)
+    found = [AgainstWide("a", "", "m0", "m0", 2.0, 2.0, 100, 500), AgainstWide("b", "", "m1", "m0", 2.1, 2.0, 100, 500)]
+    trial = as_trial([*found, AgainstWide("c", "", "", "", 0.0, 0.0, 50, 50)], n_members=4, n_full=100)
     assert (trial.n_slices, trial.same, trial.times_fewer) == (2, 0.5, 4.0)
     assert trial.greatest_excess == pytest.approx(0.05)
 

@@ -244,21 +244,38 @@ def test_a_second_takeover_and_an_idle_shard(
     assert [len(parts) for parts in idle.asked] == [2]
 
 
-def test_all_rounds_share_one_deadline(pool_dir: Path, series: AslSeries) -> None:
-    class Hanging(SamplingShard):
-        async def sample(self, image, settings, parts):  # type: ignore[no-untyped-def,override]
-            self.asked.append(tuple(parts))
-            await asyncio.sleep(30)
-            yield None, None
+class HangingSampler(SamplingShard):
+    """Takes every question and never answers."""
 
-    shards = [Hanging(workers(pool_dir, 1)[0]) for _ in range(3)]
-    limits = SelectorLimits(0.3, 0.05, 2, 1)
-    selector = Selector(PoolManifest.load(pool_dir), shards, SETTINGS, limits, lambda _: None, asl_settings=ASL)
+    async def sample(
+        self, image: SliceFrames, settings: TrialSettings, parts: Sequence[TrialPart]
+    ) -> AsyncGenerator[tuple[TrialPart, TrialSums | MemberFailure], None]:
+        self.asked.append(tuple(parts))
+        await asyncio.sleep(60)
+        yield parts[0], MemberFailure("late")
+
+
+def selector_with_deadline(pool_dir: Path, shards: Sequence[FakeShard], deadline_s: float) -> Selector:
+    limits = SelectorLimits(deadline_s, 0.05, 2, 99)
+    return Selector(PoolManifest.load(pool_dir), shards, SETTINGS, limits, lambda _: None, asl_settings=ASL)
+
+
+def test_all_rounds_share_one_deadline(pool_dir: Path, series: AslSeries) -> None:
+    shards = [HangingSampler(workers(pool_dir, 1)[0]) for _ in range(3)]
     started = time.monotonic()
     with pytest.raises(TooFewMembersError, match="no answer within 0"):
-        asyncio.run(selector.analyse_asl(series))
-    assert time.monotonic() - started < 3
-    assert [len(shard.asked) for shard in shards] == [1, 1, 1]
+        asyncio.run(selector_with_deadline(pool_dir, shards, 0.4).analyse_asl(series))
+    assert time.monotonic() - started < 4
+    assert [len(shard.asked) for shard in shards] == [3, 3, 3]
+
+
+def test_a_silent_shard_leaves_another_the_time_to_step_in(
+    pool_dir: Path, series: AslSeries, expected: AslAnalysis
+) -> None:
+    real = workers(pool_dir, 1)[0]
+    silent, sound = HangingSampler(real), SamplingShard(real)
+    assert same(asyncio.run(selector_with_deadline(pool_dir, [silent, sound], 20).analyse_asl(series)), expected)
+    assert [len(silent.asked), len(sound.asked)] == [1, 2]
 
 
 def test_an_image_of_any_size_is_padded_and_its_maps_are_cut(pool_dir: Path, series: AslSeries) -> None:

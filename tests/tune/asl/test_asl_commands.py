@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pool.manifest import PoolManifest
 from pool.networks import NetworkSpec
+from tests.asl_samples import mixed_pool
 from tests.samples import tiny_pool
 from tune.__main__ import app
 
@@ -112,9 +113,12 @@ def test_members_that_sweep_patches_are_refused(tmp_path: Path) -> None:
     words = ("asl", "evaluate", "--pool", str(tmp_path / "pool"), "--out", str(tmp_path / "out"), *TEST)
     done = RUNNER.invoke(app, words)
     assert done.exit_code == 2
-    assert "trials: need a network that answers by chance, of kind mcd-unet or prob-unet; found UNet." in done.output
+    assert "pool tiny: needs members of trials for ASL; found patches alone." in done.output
+    mixed_pool(tmp_path / "pool")
     missing = RUNNER.invoke(app, [*words, "--member", "s9"])
-    assert "pool tiny: has the members s0-e01; found 's9'." in missing.output
+    assert "pool mixed: has the members s0-e01, s1-e01, mcd-unet, prob-unet; found 's9'." in missing.output
+    sweeps = RUNNER.invoke(app, [*words, "--member", "s0-e01"])
+    assert "trials: need a network that answers by chance, of kind mcd-unet or prob-unet; found UNet." in sweeps.output
 
 
 def test_an_evaluation_in_bfloat16_says_so_and_finds_much_the_same(tmp_path: Path) -> None:
