@@ -12,6 +12,11 @@ FEWEST_BASELINE_FRAMES = 2
 """Frames before the arrival that a baseline is the mean of, at least."""
 MARGIN_S = 0.8
 """The break of a broken line lies this much after the first trace of a rise that starts smoothly [s]."""
+CLEAR_S = 2 * MARGIN_S
+"""Of blood, whose smooth start counts: what has come in by `MARGIN_S` before the break lifts the baseline of a prebolus
+by 0.1 %, and so lowers its concentrations by 0.2 % [s]."""
+FEWEST_CLEAR_FRAMES = 4
+"""Frames clear of the rise that are enough for a baseline."""
 UPSLOPE_SHARE = 0.7
 """Of the way from baseline to peak: samples up to there decide on the arrival."""
 LEAST_RISE = 6.0
@@ -75,6 +80,12 @@ def arrival_s(times_s: np.ndarray, curve: np.ndarray, subject: str) -> float:
 def baseline_frames(times_s: np.ndarray, arrival: float) -> np.ndarray:
     """Which frames show no contrast agent yet: bool, of the shape of the times."""
     return np.asarray(times_s <= arrival - MARGIN_S)
+
+
+def blood_baseline_frames(times_s: np.ndarray, arrival: float) -> np.ndarray:
+    """Frames that blood's baseline is the mean of, bool `time`: clear of the rise by `CLEAR_S` where enough are."""
+    clear = np.asarray(times_s <= arrival - CLEAR_S)
+    return clear if int(clear.sum()) >= FEWEST_CLEAR_FRAMES else baseline_frames(times_s, arrival)
 
 
 def rician_factor(snr: np.ndarray | float) -> np.ndarray:

@@ -10,7 +10,16 @@ import torch
 from scipy import ndimage
 
 from pool.errors import InconsistentStudyError, StudyError
-from pool.perfusion.baseline import arrival_s, channel_noise, rician_factor, smoothed_away, without_noise_floor
+from pool.perfusion.baseline import (
+    FEWEST_CLEAR_FRAMES,
+    arrival_s,
+    baseline_frames,
+    blood_baseline_frames,
+    channel_noise,
+    rician_factor,
+    smoothed_away,
+    without_noise_floor,
+)
 from pool.perfusion.blood_curve import BloodCurve, mask_on
 from pool.perfusion.dual_bolus import match_boluses
 from pool.perfusion.proton_density import ProtonDensity
@@ -58,6 +67,17 @@ def test_what_shows_no_bolus_or_begins_with_it_is_refused() -> None:
         arrival_s(times, 100 + np.random.default_rng(1).normal(0, 1, 30), "blood")
     with pytest.raises(StudyError, match="blood: needs at least 2 frames before the bolus arrives"):
         arrival_s(times, 100 * np.exp(-(((times - 3) / 2) ** 2)) + 10, "blood")
+
+
+def test_the_smooth_start_of_the_rise_is_no_part_of_bloods_baseline() -> None:
+    times = np.arange(0, 30, 0.8)
+    rising = 1 + 0.3 * np.maximum(times - 12, 0) ** 2 * np.exp(-np.maximum(times - 12, 0) / 2)
+    arrival = arrival_s(times, rising, "blood")
+    near, clear = baseline_frames(times, arrival), blood_baseline_frames(times, arrival)
+    assert FEWEST_CLEAR_FRAMES <= clear.sum() < near.sum()
+    assert rising[clear].mean() == pytest.approx(1.0, abs=1e-4)
+    few = times > arrival - 4.0  # so few frames that the nearest are needed
+    assert blood_baseline_frames(times[few], arrival).sum() == baseline_frames(times[few], arrival).sum()
 
 
 def test_noise_and_signal_of_magnitudes_are_told_apart() -> None:
