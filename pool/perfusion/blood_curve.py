@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from pool.errors import InconsistentStudyError, StudyError
-from pool.perfusion.baseline import arrival_s, baseline_frames, channel_noise, without_noise_floor
+from pool.perfusion.baseline import arrival_s, blood_baseline_frames, channel_noise, smoothed_away, without_noise_floor
 from pool.perfusion.regions import inner_pool, without_papillary
 from pool.series import PerfusionSeries
 from pool.shapes import Mask
@@ -46,7 +46,7 @@ class BloodCurve:
     @property
     def before(self) -> np.ndarray:
         """Frames before the bolus, bool `time`."""
-        return baseline_frames(self.times_s, self.arrival_s)
+        return blood_baseline_frames(self.times_s, self.arrival_s)
 
     @property
     def n_before(self) -> int:
@@ -87,8 +87,9 @@ def blood_curve(
         pool = without_papillary(frames, pool, times_s, arrival)
     pixels = frames[:, pool].astype(np.float64)
     arrival = arrival_s(times_s, pixels.mean(axis=1), SUBJECT)
-    before = baseline_frames(times_s, arrival)
-    signal = without_noise_floor(pixels.mean(axis=1), channel_noise(pixels[before]))
+    before = blood_baseline_frames(times_s, arrival)
+    noise = channel_noise(pixels[before]) * smoothed_away(frames[before], pool) ** 0.5
+    signal = without_noise_floor(pixels.mean(axis=1), noise)
     baseline = float(signal[before].mean())
     if baseline <= 0:
         raise StudyError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pool.perfusion.model_free import deconvolve
 from pool.perfusion.proton_density import ProtonDensity
 from pool.perfusion.regions import SliceRegions, averaged_wall
 from pool.perfusion.results import StudyFlow
+from pool.perfusion.segment_parts import parts_of
 from pool.perfusion.segments import anterior_is_clockwise, orient, segment_map
 from pool.perfusion.sequence import SequenceValues
 from pool.perfusion.settings import FlowSettings
@@ -103,14 +105,15 @@ def measure_flow(
     fit = fit_fermi(arterial.function, segments, settings.fermi, prior := prior_from(fit, settings.fermi))
     free = deconvolve(arterial.function, segments, fit.delay_s)
     codes = failure_codes(fit, segments, arterial.arrival_s, SEGMENTS)
-    rivals = _runner_up_flows(others, table, arterial, settings, prior) if others else {}
+    flow_of_segments = _flow_by_parts(chosen, fit, table, arterial, settings, prior, spacing)
+    rivals = _runner_up_flows(others, table, arterial, settings, prior, spacing) if others else {}
     pixels = _batch([pixel_curves(j.signals, j.regions.myocardium, table) for j in chosen], chosen, arterial)
     pixel_fit = fit_fermi(arterial.function, pixels, settings.fermi, prior)
     pixel_codes = failure_codes(pixel_fit, pixels, arterial.arrival_s, PIXELS).numpy()
 
     rows = [(item, number) for item in chosen for number in item.numbers]
     flows = tuple(
-        segment_flow(item, number, fit, codes, free.mbf_ml_min_g, k, rivals.get(number, ()))
+        segment_flow(item, number, flow_of_segments[k], fit, codes, free.mbf_ml_min_g, k, rivals.get(number, ()))
         for k, (item, number) in enumerate(rows)
     )
     n_failed = Counter(REASONS[code] for code in pixel_codes.tolist() if code)
@@ -148,16 +151,48 @@ def _batch(parts: Sequence[TissueCurves], jobs: Sequence[OutlinedSlice], arteria
     return Curves(values, at, weights, spill)
 
 
+def _flow_by_parts(
+    jobs: Sequence[OutlinedSlice],
+    whole: FermiFit,
+    table: SignalTable,
+    arterial: ArterialInput,
+    settings: FlowSettings,
+    prior: Prior,
+    spacing_mm: tuple[float, float],
+) -> list[float]:
+    """Flow of every segment as the mean over its parts; that of its whole curve where a part has no fit [mL/min/g]."""
+    masks = [
+        [parts_of(item.averaged & (item.segment == number), item.regions, spacing_mm) for number in item.numbers]
+        for item in jobs
+    ]
+    parts = [segment_curves(item.signals, list(chain(*of)), table) for item, of in zip(jobs, masks)]
+    curves = _batch(parts, jobs, arterial)
+    fit = fit_fermi(arterial.function, curves, settings.fermi, prior)
+    failed = failure_codes(fit, curves, arterial.arrival_s, PIXELS).numpy() > 0
+    found, start = [], 0
+    for k, of in enumerate(chain(*masks)):
+        here = slice(start, start := start + len(of))
+        mean = np.average(fit.mbf_ml_min_g[here].numpy(), weights=[int(mask.sum()) for mask in of])
+        found.append(float(whole.mbf_ml_min_g[k]) if failed[here].any() else float(mean))
+    return found
+
+
 def _runner_up_flows(
-    others: Sequence[OutlinedSlice], table: SignalTable, arterial: ArterialInput, settings: FlowSettings, prior: Prior
+    others: Sequence[OutlinedSlice],
+    table: SignalTable,
+    arterial: ArterialInput,
+    settings: FlowSettings,
+    prior: Prior,
+    spacing_mm: tuple[float, float],
 ) -> dict[int, tuple[float, ...]]:
     """Flow of every segment under every runner-up's outline that has one, by number of the segment."""
     curves = _batch([_of_segments(item, table) for item in others], others, arterial)
     fit = fit_fermi(arterial.function, curves, settings.fermi, prior)
     codes = failure_codes(fit, curves, arterial.arrival_s, SEGMENTS).tolist()
     numbers = [number for item in others for number in item.numbers]
+    flows = _flow_by_parts(others, fit, table, arterial, settings, prior, spacing_mm)
     found: dict[int, list[float]] = {}
-    for number, value, code in zip(numbers, fit.mbf_ml_min_g.tolist(), codes):
+    for number, value, code in zip(numbers, flows, codes):
         if not code:
             found.setdefault(number, []).append(value)
     return {number: tuple(values) for number, values in found.items()}

@@ -13,9 +13,9 @@ from pool.shapes import BLOOD_POOL, MYOCARDIUM, Mask
 
 FEWEST_POOL_PX = 5
 """Pixels that an input function is the mean of, at least."""
-RIM_MM = 3.0
+RIM_MM = 5.0
 """Left out along the border of the cavity: partial volume, dark rims, trabeculae [mm]."""
-PAPILLARY_SHARE = 0.85
+PAPILLARY_SHARE = 0.92
 """Enhancement over that of the brightest quarter of the cavity below which a pixel holds muscle."""
 OUTER_RIM_MM = 2.0
 """Of the wall, left out of segments' means: fat beside it reaches in through partial volume and truncation [mm]."""

@@ -51,8 +51,8 @@ class FermiSettings:
     """Share of the cavities' enhancement that partial volume and k-space truncation add to the muscle's signal."""
     shoulder_sd: float = 0.3
     """Spread of the shoulder within a heart."""
-    delay_sd_s: float = 0.3
-    """Spread of the delay within a heart [s]."""
+    delay_sd_s: float = 0.15
+    """Spread of the delay within a heart [s]; a freer delay trades against the flow, which noise then raises."""
     spill_sd: float = 0.04
     """Spread of the spill about 0."""
     n_steps: int = 12

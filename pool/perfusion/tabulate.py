@@ -46,20 +46,21 @@ def _rounded(value: torch.Tensor | float) -> float:
 def segment_flow(
     item: OutlinedSlice,
     number: int,
+    mbf_ml_min_g: float,
     fit: FermiFit,
     codes: torch.Tensor,
     model_free: torch.Tensor,
     k: int,
     rivals: tuple[float, ...],
 ) -> SegmentFlow:
-    """The k-th fitted curve as the flow of a segment, with those of runners-up."""
+    """A segment with its flow, the k-th fitted curve beside it, and the flows of runners-up."""
     code = int(codes[k])
     return SegmentFlow(
         number=number,
         name=SEGMENT_NAMES[number],
         slice_name=item.regions.name,
         n_px=int((item.averaged & (item.segment == number)).sum()),
-        mbf_ml_min_g=None if code else _rounded(fit.mbf_ml_min_g[k]),
+        mbf_ml_min_g=None if code else _rounded(mbf_ml_min_g),
         standard_error=None if code else _rounded(fit.standard_error[k]),
         r_squared=_rounded(fit.r_squared[k]),
         delay_s=None if code else _rounded(fit.delay_s[k]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pool.perfusion.baseline import baseline_frames, channel_noise, without_noise_floor
+from pool.perfusion.baseline import baseline_frames, channel_noise, smoothed_away, without_noise_floor
 from pool.perfusion.regions import SliceRegions
 from pool.perfusion.signal import SignalTable
 from pool.shapes import Mask
@@ -44,7 +44,7 @@ class SliceSignals:
     before: np.ndarray
     """Frames before the bolus, bool `time`."""
     noise: float
-    """Standard deviation of the noise in each channel."""
+    """Standard deviation of the noise in each channel, as acquired."""
     baseline: np.ndarray
     """Signal before the bolus of every myocardial pixel, a smooth surface, the noise floor removed, `row col`."""
     cavities: np.ndarray
@@ -69,7 +69,7 @@ def slice_signals(
     frames = frames.astype(np.float64)
     before = baseline_frames(times_s, arrival)
     muscle = frames[:, regions.myocardium]
-    noise = channel_noise(muscle[before])
+    noise = channel_noise(muscle[before]) * smoothed_away(frames[before], regions.myocardium) ** 0.5
     baseline = surface
     if baseline is None:
         baseline = np.zeros(regions.myocardium.shape)

@@ -7,13 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from pool.errors import InconsistentStudyError, StudyError
-from pool.perfusion.baseline import arrival_s, channel_noise, rician_factor, without_noise_floor
+from pool.perfusion.baseline import (
+    FEWEST_CLEAR_FRAMES,
+    arrival_s,
+    baseline_frames,
+    blood_baseline_frames,
+    channel_noise,
+    rician_factor,
+    smoothed_away,
+    without_noise_floor,
+)
 from pool.perfusion.blood_curve import BloodCurve, mask_on
 from pool.perfusion.dual_bolus import match_boluses
 from pool.perfusion.proton_density import ProtonDensity
 from pool.perfusion.regions import SliceRegions, averaged_wall, inner_pool
+from pool.perfusion.segment_parts import FEWEST_PART_PX, parts_of
 from pool.perfusion.sequence import AGENTS, BLOOD, MYOCARDIUM, SequenceValues
 from pool.phantom.signal import sr_flash_signal
 from pool.series import PerfusionSeries, SliceGeometry
@@ -58,6 +69,17 @@ def test_what_shows_no_bolus_or_begins_with_it_is_refused() -> None:
         arrival_s(times, 100 * np.exp(-(((times - 3) / 2) ** 2)) + 10, "blood")
 
 
+def test_the_smooth_start_of_the_rise_is_no_part_of_bloods_baseline() -> None:
+    times = np.arange(0, 30, 0.8)
+    rising = 1 + 0.3 * np.maximum(times - 12, 0) ** 2 * np.exp(-np.maximum(times - 12, 0) / 2)
+    arrival = arrival_s(times, rising, "blood")
+    near, clear = baseline_frames(times, arrival), blood_baseline_frames(times, arrival)
+    assert FEWEST_CLEAR_FRAMES <= clear.sum() < near.sum()
+    assert rising[clear].mean() == pytest.approx(1.0, abs=1e-4)
+    few = times > arrival - 4.0  # so few frames that the nearest are needed
+    assert blood_baseline_frames(times[few], arrival).sum() == baseline_frames(times[few], arrival).sum()
+
+
 def test_noise_and_signal_of_magnitudes_are_told_apart() -> None:
     rng = np.random.default_rng(1)
     for true_signal in (0.0, 1.0, 2.5, 20.0):
@@ -69,6 +91,26 @@ def test_noise_and_signal_of_magnitudes_are_told_apart() -> None:
     assert rician_factor(0.0) == pytest.approx(2 - np.pi / 2)
     assert rician_factor(50.0) == pytest.approx(1, abs=1e-3)
     assert without_noise_floor(np.array([3.0]), 0.0)[0] == 3.0
+
+
+def test_resampling_smooths_the_noise_but_not_the_floor_that_it_made() -> None:
+    rng = np.random.default_rng(1)
+    acquired = np.hypot(2.0 + rng.normal(size=(9, 90, 90)), rng.normal(size=(9, 90, 90)))
+    region = np.zeros((90, 90), dtype=bool)
+    region[30:60, 30:60] = True
+    assert smoothed_away(acquired, region) == pytest.approx(1.0, abs=0.06)
+    shifts = (0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+    moved = np.stack([ndimage.shift(frame, (s, s), order=3, mode="nearest") for frame, s in zip(acquired, shifts)])
+    moved[-1, 40:50, 20:90] += 5.0  # a vessel that fills early
+    seen = channel_noise(moved[:8, region])
+    lost = smoothed_away(moved[:8], region)
+    assert seen < 0.9
+    assert seen * lost**0.5 == pytest.approx(1.0, abs=0.06)
+    assert smoothed_away(moved, region) == pytest.approx(lost, abs=0.15)
+    mean = np.array([float(moved[:8, region].mean())])
+    assert abs(without_noise_floor(mean, seen * lost**0.5)[0] - 2) < 0.5 * abs(without_noise_floor(mean, seen)[0] - 2)
+    assert smoothed_away(acquired[:2], region) == 1.0
+    assert smoothed_away(np.full((5, 90, 90), 7.0), region) == 1.0
 
 
 @pytest.mark.parametrize("unsaturated", [0.01, 0.08])
@@ -128,6 +170,26 @@ def test_the_outer_rim_is_left_out_where_the_wall_is_thick_enough() -> None:
     assert kept[(radius > 11) & (radius < 14)].all()
     thin = SliceRegions.of("mid", "mid", (radius >= 10) & (radius < 11), radius < 10, (1.8, 1.8))
     np.testing.assert_array_equal(averaged_wall(thin, np.where(thin.myocardium, 7, 0), (1.8, 1.8)), thin.myocardium)
+
+
+def test_a_segments_parts_are_quarters_of_it() -> None:
+    regions = ring()
+    rows, cols = np.indices((64, 64))
+    segment = regions.myocardium & (cols > 32) & (np.abs(rows - 32) < cols - 32)
+    parts = parts_of(segment, regions, (1.8, 1.8))
+    assert len(parts) == 4
+    np.testing.assert_array_equal(np.sum(parts, axis=0), segment)  # disjoint, and nothing is left out
+    assert max(p.sum() for p in parts) - min(p.sum() for p in parts) <= 2
+    upper, lower = [p for p in parts if rows[p].mean() < 32], [p for p in parts if rows[p].mean() > 32]
+    assert len(upper) == len(lower) == 2
+    radius = np.hypot(rows - 32, cols - 32)
+    for inner, outer in (upper, lower):
+        assert radius[inner].max() <= radius[outer].min()
+    few = np.zeros_like(segment)
+    few.flat[np.flatnonzero(segment)[: 2 * FEWEST_PART_PX]] = True
+    assert [int(p.sum()) for p in parts_of(few, regions, (1.8, 1.8))] == [FEWEST_PART_PX, FEWEST_PART_PX]
+    few.flat[np.flatnonzero(few)[3:]] = False
+    np.testing.assert_array_equal(parts_of(few, regions, (1.8, 1.8)), [few])
 
 
 def test_a_mask_is_laid_on_another_grid_by_position_in_the_patient() -> None:

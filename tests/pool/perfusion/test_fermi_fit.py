@@ -154,3 +154,16 @@ def test_impossible_bounds_are_refused_in_words() -> None:
         FermiSettings(delay_s=(2.0, 1.0))
     with pytest.raises(SettingsError, match="spread of the spill: must be positive; found 0"):
         FermiSettings(spill_sd=0.0)
+
+
+def test_a_curve_that_mixes_flows_gives_less_than_their_mean_and_its_parts_do_not() -> None:
+    arterial, parts = sampled(torch.tensor([3.5, 0.7], dtype=torch.float64), 0.7)
+    mixed = replace(
+        parts,
+        values_mm=parts.values_mm.mean(0, keepdim=True),
+        times_s=parts.times_s[:1],
+        weights=parts.weights[:1],
+        spill_mm=parts.spill_mm[:1],
+    )
+    assert float(fit_fermi(arterial, mixed).mbf_ml_min_g) < 0.95 * 2.1
+    assert float(fit_fermi(arterial, parts).mbf_ml_min_g.mean()) == pytest.approx(2.1, rel=0.02)
