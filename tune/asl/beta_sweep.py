@@ -21,6 +21,7 @@ from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
 from tune.asl.networks import TestedNetwork, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import BETA_SWEEP, claim_folder
 from tune.resources import Resources
 
 OTHER_LOSSES = ("binary-cross-entropy", "dice")
@@ -128,6 +129,7 @@ def sweep_betas(
     Raises:
         SettingsError: betas that do not rise, a recipe of several seeds, a single test subject, or networks kept that
             were trained otherwise.
+        OutputError: a folder that holds something else.
         TrainingError: a network could not be trained.
     """
     if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1 or len(test_studies) < 2:
@@ -137,6 +139,7 @@ def sweep_betas(
         )
     recipes = recipes_of(recipe, betas)
     refuse_trained_otherwise(recipes, images, out_dir)
+    claim_folder(out_dir, BETA_SWEEP, recipe)
     tested = AslImages.of_studies(test_studies, 1)
 
     def tell(network: TestedNetwork) -> None:

@@ -23,6 +23,7 @@ from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
 from tune.asl.networks import TestedNetwork, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import LAMBDA_SWEEP, claim_folder
 from tune.resources import Resources
 
 
@@ -110,6 +111,7 @@ def sweep_kl_weights(
     Raises:
         SettingsError: weights that do not rise, a recipe of several seeds or of another kind of network, or networks
             kept that were trained otherwise.
+        OutputError: a folder that holds something else.
         TrainingError: a network could not be trained.
     """
     rising = all(a < b for a, b in pairwise(weights))
@@ -120,6 +122,7 @@ def sweep_kl_weights(
     weight_of = {f"lambda-{weight:g}": weight for weight in weights}
     recipes = {name: replace(recipe, kl_weight=weight) for name, weight in weight_of.items()}
     refuse_trained_otherwise(recipes, images, out_dir)
+    claim_folder(out_dir, LAMBDA_SWEEP, recipe)
 
     def tell(network: TestedNetwork) -> None:
         on_network(KlPoint.of(weight_of[network.name], network))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pool.errors import OutputError, SettingsError
+from pool.errors import SettingsError
 from pool.evaluation.asl import ImageRow
 from pool.manifest import MANIFEST_NAME, PoolManifest
 from pool.member import Member
@@ -21,17 +21,13 @@ from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import POOLS, STATES
 from tune.asl.train import train_asl
 from tune.losses import loss_function
 from tune.precision import autocast
 from tune.record import RECORD_NAME
 from tune.reports import EpochReport
 from tune.samples import seeded_generator
-
-POOLS, STATES = "pools", "states"
-"""Folders of an experiment: trained networks, and those in training."""
-TRIALS_FOLDER, IMAGES_FOLDER = "trials", "images"
-"""Folders of an experiment while it runs: what Tune writes, and what trials read."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +105,6 @@ def train_and_test(
         rows.append(ImageRow.of(study, kind, pixels, labels, TrialMaps.of(sums)))
     latent = latent_fit(member.network, settings, tested, device) if isinstance(member.network, ProbUNet) else None
     return TestedNetwork(name, tuple(rows), latent, tuple(epochs))
-
-
-def refuse_foreign_folder(out_dir: Path, report: str, figure: str) -> None:
-    """Refuse a folder that holds something else, before hours of training.
-
-    Args:
-        out_dir: of the experiment.
-        report, figure: names of the files that it ends with.
-
-    Raises:
-        OutputError: a file, or a folder with other files than such an experiment's.
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.")
-    names = [path.name for path in out_dir.iterdir()] if out_dir.exists() else []
-    known = (report, figure, POOLS, STATES, TRIALS_FOLDER, IMAGES_FOLDER)
-    if foreign := [name for name in names if name not in known]:
-        rule = f"must be new, empty or an earlier experiment that ends with {report}"
-        raise OutputError(f"folder {out_dir.name}", rule, foreign[0], "Give another --out.")
 
 
 def refuse_trained_otherwise(recipes: Mapping[str, AslTrainingSettings], images: AslImages, folder: Path) -> None:

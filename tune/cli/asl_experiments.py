@@ -61,15 +61,15 @@ def sweep(
     console = Console()
     try:
         from pool.trials.settings import TrialSettings
-        from tune.asl.beta_report import FIGURE, REPORT, log_sweep, sweep_in_words, write_sweep
+        from tune.asl.beta_report import log_sweep, sweep_in_words, write_sweep
         from tune.asl.beta_sweep import sweep_betas
         from tune.asl.images import AslImages, phantom_studies
-        from tune.asl.networks import refuse_foreign_folder
         from tune.asl.partial_volume import errors_in_words
+        from tune.asl.sweep_folder import BETA_SWEEP, refuse_foreign_folder
         from tune.cli.options import numbers
 
         recipe = chosen_recipe(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
-        refuse_foreign_folder(out, REPORT, FIGURE)
+        refuse_foreign_folder(out, BETA_SWEEP)
         chosen, of_image, resources = numbers(betas, "--betas"), TrialSettings(trials), Resources(cpus, gpus, address)
 
         def on_network(errors: OutlineErrors) -> None:
@@ -117,13 +117,13 @@ def kl_sweep(
     try:
         from pool.trials.settings import TrialSettings
         from tune.asl.images import AslImages, phantom_studies
-        from tune.asl.kl_report import FIGURE, REPORT, log_kl_sweep, point_in_words, write_kl_sweep
+        from tune.asl.kl_report import log_kl_sweep, point_in_words, write_kl_sweep
         from tune.asl.kl_sweep import sweep_kl_weights
-        from tune.asl.networks import refuse_foreign_folder
+        from tune.asl.sweep_folder import LAMBDA_SWEEP, refuse_foreign_folder
         from tune.cli.options import numbers
 
         recipe = chosen_recipe(preset, None, {"n_epochs": epochs}, {})
-        refuse_foreign_folder(out, REPORT, FIGURE)
+        refuse_foreign_folder(out, LAMBDA_SWEEP)
         chosen, of_image, resources = (
             numbers(weights, "--weights"),
             TrialSettings(trials),

@@ -22,6 +22,7 @@ from tune.__main__ import app
 from tune.asl.beta_sweep import BetaStep, sweep_betas
 from tune.asl.images import phantom_studies
 from tune.asl.networks import TestedNetwork, train_and_test
+from tune.asl.sweep_folder import STATES
 from tune.asl.train import train_asl
 from tune.reports import EpochReport
 
@@ -81,7 +82,7 @@ def test_beta_makes_outlines_thick_and_a_sweep_goes_on_where_it_was(tmp_path: Pa
     assert {errors.name for errors in told} == {"beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"}
     assert [network.name for network in found.networks] == ["beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"]
     assert [len(network.epochs) for network in found.networks] == [5] * 4
-    assert [path.name for path in tmp_path.iterdir()] == ["pools"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pools", "sweep.json"}
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert len(times) == 4
     again = sweep_betas(*arguments)
@@ -102,7 +103,7 @@ def test_a_trial_goes_on_with_the_network_that_was_cut_off(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_asl(settings, images, tmp_path / "pools" / "one", storage=tmp_path / "states" / "one", on_epoch=stop)
+        train_asl(settings, images, tmp_path / "pools" / "one", storage=tmp_path / STATES / "one", on_epoch=stop)
     found = train_and_test("one", settings, images, tested, tmp_path, trials)
     assert [report.epoch for report in found.epochs] == [3, 4]
     whole = train_and_test("other", settings, images, tested, tmp_path, trials)
@@ -170,4 +171,4 @@ def test_the_command_leaves_figure_report_and_curves(tmp_path: Path, mlflow_uri:
     assert all("validation_dice" in child.data.metrics and "mean_dice" in child.data.metrics for child in below)
     refused = CliRunner().invoke(app, [*words[:3], str(tmp_path), *words[4:]])
     assert refused.exit_code == 2
-    assert "must be new, empty or an earlier experiment that ends with beta-sweep.json" in refused.output
+    assert "must be new, empty or of an earlier beta-sweep; found " in refused.output

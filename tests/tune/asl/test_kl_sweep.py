@@ -21,7 +21,8 @@ from tune.__main__ import app
 from tune.asl.images import AslImages
 from tune.asl.kl_report import log_kl_sweep, point_in_words, write_kl_sweep
 from tune.asl.kl_sweep import KlPoint, sweep_kl_weights
-from tune.asl.networks import LatentFit, TestedNetwork, latent_fit, refuse_foreign_folder
+from tune.asl.networks import LatentFit, TestedNetwork, latent_fit
+from tune.asl.sweep_folder import BETA_SWEEP, LAMBDA_SWEEP, refuse_foreign_folder
 from tune.asl.training import AslTraining
 
 PROB = NetworkSpec("prob-unet", 4, 1, 1, 2)
@@ -53,9 +54,9 @@ def test_a_sweep_tells_of_every_network_and_all_of_it_is_written(tmp_path: Path,
     assert [point.step for point in client.get_metric_history(run.info.run_id, "divergence")] == [1, 10_000]
     below = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     assert {child.data.params["kl_weight"] for child in below} == {"0.01", "100.0"}
-    refuse_foreign_folder(tmp_path, "lambda-sweep.json", "lambda-sweep.png")
-    with pytest.raises(OutputError, match=r"an earlier experiment that ends with other\.json; found lambda-sweep"):
-        refuse_foreign_folder(tmp_path, "other.json", "other.png")
+    refuse_foreign_folder(tmp_path, LAMBDA_SWEEP)
+    with pytest.raises(OutputError, match="new, empty or of an earlier beta-sweep; found lambda-sweep"):
+        refuse_foreign_folder(tmp_path, BETA_SWEEP)
     with pytest.raises(SettingsError, match="network lambda-0.01: must have been trained alike"):
         sweep_kl_weights(replace(settings, n_epochs=3), *arguments[1:])
 
