@@ -16,7 +16,7 @@ from ray import tune as ray_tune
 
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
-from tune.asl.networks import TestedNetwork, train_and_test
+from tune.asl.networks import TestedNetwork, device_of, train_and_test
 from tune.asl.settings import AslTrainingSettings
 from tune.asl.sweep_folder import IMAGES_FOLDER, TRIALS_FOLDER, remove_scratch
 from tune.cluster import running_ray
@@ -109,7 +109,7 @@ def run_networks(
         "folder": str(folder),
         "trials": trials.to_dict(),
         "n_threads": max(1, int(resources.cpus_per_trial)),
-        "device": "cuda" if resources.gpus_per_trial > 0 else "cpu",
+        "device": device_of(resources),
         "n_gpus": resources.gpus_per_trial,
     }
     with running_ray(resources):

@@ -139,6 +139,22 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     assert again == PoolManifest.load(tmp_path / "pool")  # nothing was left to train
 
 
+def test_a_training_goes_on_in_the_arithmetic_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, images, storage = recipe(n_epochs=1), rings(6), tmp_path / "storage"
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False}, raising=False)
+    train_asl(settings, images, tmp_path / "pool", storage=storage)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    with pytest.raises(SettingsError, match="only as it was started; found precision bfloat16 instead of float32"):
+        train_asl(settings, images, tmp_path / "again", storage=storage, resume=True)
+    monkeypatch.undo()
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads + 1)
+    with pytest.raises(SettingsError, match=f"threads {threads + 1} instead of {threads}"):
+        train_asl(settings, images, tmp_path / "again", storage=storage, resume=True)
+
+
 def test_a_state_of_another_seed_is_refused() -> None:
     training, validation = rings(6).split(0.3)
     state = AslTraining(recipe(), 1, training, validation).state()

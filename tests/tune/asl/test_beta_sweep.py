@@ -24,6 +24,7 @@ from tune.asl.images import phantom_studies
 from tune.asl.networks import TestedNetwork, train_and_test
 from tune.asl.sweep_folder import STATES
 from tune.asl.train import train_asl
+from tune.precision import resolve_precision
 from tune.reports import EpochReport
 
 
@@ -79,6 +80,9 @@ def test_beta_makes_outlines_thick_and_a_sweep_goes_on_where_it_was(tmp_path: Pa
     assert step.false_positive.low <= step.false_positive.mean <= step.false_positive.high
     assert step.shown == (True, True)
     assert found.monotone() == (True, True)
+    assert found.shown() == (True, True)
+    assert found.to_dict()["all_steps_beyond_noise"] == [True, True]
+    assert found.settings.precision == resolve_precision("auto", "cpu")
     assert {errors.name for errors in told} == {"beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"}
     assert [network.name for network in found.networks] == ["beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"]
     assert [len(network.epochs) for network in found.networks] == [5] * 4
@@ -88,7 +92,9 @@ def test_beta_makes_outlines_thick_and_a_sweep_goes_on_where_it_was(tmp_path: Pa
     again = sweep_betas(*arguments)
     assert again.to_dict() == found.to_dict()
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    with pytest.raises(SettingsError, match=r"network beta-0.1: must have been trained alike"):
+    with pytest.raises(
+        SettingsError, match=r"network beta-0.1: must have been trained alike; found n_epochs 5 instead"
+    ):
         sweep_betas(recipe(n_epochs=3), *arguments[1:])
     with pytest.raises(SettingsError, match=r"betas that rise, one seed and two test studies; found \[0.5, 0.1\]"):
         sweep_betas(settings, (0.5, 0.1), *arguments[2:])
@@ -164,7 +170,7 @@ def test_the_command_leaves_figure_report_and_curves(tmp_path: Path, mlflow_uri:
     experiments = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.kind = 'beta-sweep'")
     history = client.get_metric_history(run.info.run_id, "false_positives")
-    assert [point.step for point in history] == [20, 80]
+    assert [point.step for point in history] == [200, 800]
     below = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     assert {child.info.run_name for child in below} == {"beta-0.2", "beta-0.8", "binary-cross-entropy", "dice"}
     assert {child.data.params["loss"] for child in below} == {"tversky", "binary-cross-entropy", "dice"}

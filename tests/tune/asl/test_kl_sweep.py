@@ -37,7 +37,7 @@ def test_a_sweep_tells_of_every_network_and_all_of_it_is_written(tmp_path: Path,
     found = sweep_kl_weights(*arguments, on_network=told.append)
     cheap, dear = found.points
     assert cheap.divergence != dear.divergence
-    pool = tmp_path / "pools" / "lambda-100"
+    pool = tmp_path / "pools" / "lambda-100.0"
     member = Member.load(pool, PoolManifest.load(pool).entry_of())
     assert latent_fit(member.network, settings, tested, "cpu") == LatentFit(dear.loss, dear.divergence)
     assert {point.kl_weight for point in told} == {0.01, 100.0}
@@ -51,7 +51,7 @@ def test_a_sweep_tells_of_every_network_and_all_of_it_is_written(tmp_path: Path,
     client = MlflowClient(mlflow_uri)
     experiments = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.kind = 'lambda-sweep'")
-    assert [point.step for point in client.get_metric_history(run.info.run_id, "divergence")] == [1, 10_000]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "divergence")] == [10, 100_000]
     below = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     assert {child.data.params["kl_weight"] for child in below} == {"0.01", "100.0"}
     refuse_foreign_folder(tmp_path, LAMBDA_SWEEP)
