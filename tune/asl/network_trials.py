@@ -18,7 +18,7 @@ from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.networks import TestedNetwork, device_of, train_and_test
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import IMAGES_FOLDER, TRIALS_FOLDER, remove_scratch
+from tune.asl.sweep_folder import GO_ON, IMAGES_FOLDER, SCRATCH, TRIALS_FOLDER, remove_scratch
 from tune.cluster import running_ray
 from tune.failures import error_of
 from tune.gpu import take_gpu
@@ -115,12 +115,14 @@ def run_networks(
     with running_ray(resources):
         refuse_unshared(resources, {"folder of images": folder / IMAGES_FOLDER}, Storage.at(folder))
         experiment = Storage.at(folder / TRIALS_FOLDER)
-        results = run_experiment(network_trial, config, experiment, resources, NetworksCallback(on_network))
+        results = run_experiment(
+            network_trial, config, experiment, resources, NetworksCallback(on_network), go_on=GO_ON
+        )
         found = {}
         for result in results:
             name = names[(result.config or {})["number"]]
             if result.error is not None:
-                raise error_of(result, f"network {name}")
+                raise error_of(result, f"network {name}", f"folder {folder.name}/{SCRATCH}", GO_ON)
             found[name] = TestedNetwork.from_dict((result.metrics or {})[_ANSWER])
     remove_scratch(folder)
     return {name: found[name] for name in names}

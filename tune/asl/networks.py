@@ -21,7 +21,7 @@ from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import POOLS, STATES
+from tune.asl.sweep_folder import GO_ON, POOLS, STATES
 from tune.asl.train import train_asl
 from tune.fields import flat_fields
 from tune.losses import loss_function
@@ -165,7 +165,15 @@ def _trained(
     else:
         began = (state / RECORD_NAME).is_file()
         manifest = train_asl(
-            settings, images, pool, name=f"asl {name}", device=device, on_epoch=on_epoch, storage=state, resume=began
+            settings,
+            images,
+            pool,
+            name=f"asl {name}",
+            device=device,
+            on_epoch=on_epoch,
+            storage=state,
+            resume=began,
+            go_on=GO_ON,
         )
     return Member.load(pool, manifest.entry_of(), device)
 

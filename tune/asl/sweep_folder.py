@@ -26,6 +26,8 @@ TRIALS_FOLDER, IMAGES_FOLDER, STATES = f"{SCRATCH}/trials", f"{SCRATCH}/images",
 """What Tune writes, what trials read, and networks in training."""
 BETA_SWEEP, LAMBDA_SWEEP = "beta-sweep", "lambda-sweep"
 """Kinds of sweep."""
+GO_ON = "the same command goes on where it was"
+"""How a sweep that failed is taken up."""
 _REMEDY = "Give another --out."
 
 

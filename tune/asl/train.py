@@ -17,6 +17,7 @@ from tune.asl.seed_folder import train_seed
 from tune.asl.settings import AslTrainingSettings
 from tune.asl.training import AslTraining
 from tune.assemble import choose_members, write_pool
+from tune.full_disk import RESUME
 from tune.precision import resolve_precision
 from tune.record import differing_fields, save_record
 from tune.reports import EpochReport
@@ -36,6 +37,7 @@ def train_asl(
     on_epoch: Callable[[EpochReport], None] = lambda _report: None,
     storage: Path | None = None,
     resume: bool = False,
+    go_on: str | None = None,
 ) -> PoolManifest:
     """Train every seed and write the pool.
 
@@ -50,6 +52,7 @@ def train_asl(
         on_epoch: called with every epoch that is trained.
         storage: folder where every seed's state is kept after every epoch, needed to resume; None keeps nothing.
         resume: go on with the training that `storage` holds. On a CPU the pool has the bits of one never stopped.
+        go_on: how, once a full disk has room; None: with `--resume`, if there is a storage folder.
 
     Raises:
         SettingsError: images of which none is of the kind, a pool to start from of other networks, nothing to resume,
@@ -84,12 +87,13 @@ def train_asl(
             tracking.log_epoch(report)
             on_epoch(report)
 
+        go_on = go_on or (RESUME if storage is not None else "then train again, with --storage to keep what is done")
         best = []
         for seed in settings.seeds:
             weights = None if start is None else start.weights_of(start.member_of(seed))
             seed_training = AslTraining(settings, seed, training, validation, device, weights)
             seed_folder = folder / EXPERIMENT_FOLDER / f"seed-{seed}"
-            best.append(train_seed(seed_training, seed_folder, tell, tracking.log_epoch))
+            best.append(train_seed(seed_training, seed_folder, tell, tracking.log_epoch, go_on))
         tracking.log_checkpoints(best, settings.network)
         chosen = choose_members(best, settings)
         manifest = write_pool(out_dir, name, chosen, settings, data_sha256, start_sha256=start_sha256)
@@ -114,5 +118,5 @@ def _refuse_another_training(storage: Storage, record: dict[str, Any]) -> None:
             f"{name.removeprefix('settings.').removeprefix('arithmetic.')} {asked} instead of {was}"
             for name, (asked, was) in differing.items()
         ]
-        remedy = "Give what it was started with, or start another one in another storage folder."
+        remedy = "Give what it was started with, or start another one in another folder."
         raise SettingsError("ASL training", "can be resumed only as it was started", ", ".join(rows), remedy)
