@@ -20,18 +20,22 @@ ERROR_FILE = "error.txt"
 """Tune's, in a trial's folder: every failure of the trial with its traceback."""
 
 
-def error_of(result: ray_tune.Result, subject: str) -> PoolError:
+def error_of(
+    result: ray_tune.Result, subject: str, place: str = "the storage folder", go_on: str = "--resume tries again"
+) -> PoolError:
     """Why a trial failed for good; the error itself, where it is one of ours.
 
     Args:
         result: of the trial.
         subject: what the trial is called.
+        place: where Tune's folder of the experiment lies, in words.
+        go_on: how; a clause.
     """
     cause = _cause(result.error)
     if isinstance(cause, PoolError):
         return cause
     trial = PurePosixPath(result.path)
-    remedy = f"Tracebacks: {trial.parent.name}/{trial.name}/{ERROR_FILE} in the storage folder; --resume tries again."
+    remedy = f"Tracebacks: {trial.parent.name}/{trial.name}/{ERROR_FILE} in {place}; {go_on}."
     return TrainingError(subject, "must end without a failure", in_words(cause), remedy)
 
 

@@ -13,14 +13,18 @@ from pool.errors import OutputError, PoolError
 LEAST_FREE_BYTES = 1_000_000
 """A disk with less room than this is full: what went wrong on it went wrong for that reason."""
 
+RESUME = "--resume goes on from the last checkpoint that was stored"
+"""How a training goes on that was given a storage folder."""
+
 
 @contextmanager
-def full_disk_in_words(subject: str, folder: Path | None = None) -> Iterator[None]:
+def full_disk_in_words(subject: str, folder: Path | None = None, go_on: str = RESUME) -> Iterator[None]:
     """Turn whatever a full disk caused inside the block into one error; other errors pass.
 
     Args:
         subject: what needs the room.
         folder: on the disk; None where it is known to the error alone.
+        go_on: how, once there is room; a clause.
 
     Raises:
         OutputError: no space was left.
@@ -32,7 +36,7 @@ def full_disk_in_words(subject: str, folder: Path | None = None) -> Iterator[Non
     except Exception as error:
         if not (_says_so(error) or _is_full(folder)):
             raise
-        remedy = "Free some space; --resume goes on from the last checkpoint that was stored."
+        remedy = f"Free some space; {go_on}."
         raise OutputError(subject, "needs room on the disk", "no space left", remedy) from error
 
 

@@ -16,7 +16,7 @@ from ray import tune as ray_tune
 from pool.weights import save_weights
 from tune.assemble import CHECKPOINT_MEMBER
 from tune.failures import speak_for_tune
-from tune.full_disk import full_disk_in_words
+from tune.full_disk import RESUME, full_disk_in_words
 from tune.gpu import take_gpu
 from tune.resources import Resources
 from tune.samples import Samples
@@ -108,6 +108,7 @@ def run_experiment(
     resume: bool = False,
     scheduler: ray_tune.schedulers.TrialScheduler | None = None,
     n_checkpoints_kept: int | None = None,
+    go_on: str = RESUME,
 ) -> list[ray_tune.Result]:
     """Run all trials in parallel, as resources allow. Ray must be running.
 
@@ -120,6 +121,7 @@ def run_experiment(
         resume: continue the experiment that lies in that folder, if one does; its scheduler is the stored one.
         scheduler: stops trials early; None never does.
         n_checkpoints_kept: the last ones of each trial; None keeps all.
+        go_on: how, once a full disk has room.
 
     Returns:
         A result a trial; one that failed more often than `resources.n_retries` has an `error`.
@@ -156,7 +158,7 @@ def run_experiment(
         )
         tune_config = ray_tune.TuneConfig(scheduler=scheduler)
         tuner = ray_tune.Tuner(limited, param_space=config, tune_config=tune_config, run_config=run_config)
-    with full_disk_in_words("training", folder.local), kept_state(folder):
+    with full_disk_in_words("training", folder.local, go_on), kept_state(folder):
         grid = tuner.fit()
         results = [grid[i] for i in range(len(grid))]
     if any(result.error is None and not (result.metrics or {}).get("done") for result in results):

@@ -16,8 +16,8 @@ from tune.asl.tracking import Logged, log_run, network_run
 from tune.evaluation.report import write_whole
 
 REPORT, FIGURE = "beta-sweep.json", "beta-sweep.png"
-STEPS_A_BETA = 100
-"""MLflow's curves have whole steps: beta in hundredths."""
+STEPS_A_BETA = 1000
+"""MLflow's curves have whole steps: beta in thousandths."""
 
 
 def write_sweep(sweep: BetaSweep, out_dir: Path) -> list[Path]:
@@ -61,7 +61,7 @@ def sweep_in_words(sweep: BetaSweep) -> Iterator[str]:
 
 
 def log_sweep(uri: str, sweep: BetaSweep, files: Sequence[Path]) -> bool:
-    """A run with curves over beta (in hundredths) and the files, below it a run a network; False after a warning."""
+    """A run with curves over beta (in thousandths) and the files, below it a run a network; False after a warning."""
     curves = [(_metrics(point.errors), round(STEPS_A_BETA * point.beta)) for point in sweep.points]
     levels = {
         f"{errors.name}/{key}": value

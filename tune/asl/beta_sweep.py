@@ -19,8 +19,9 @@ from pool.phantom.asl import AslStudy
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
-from tune.asl.networks import TestedNetwork, refuse_trained_otherwise
+from tune.asl.networks import TestedNetwork, of_one_precision, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import BETA_SWEEP, claim_folder, refuse_another_sweep, refuse_foreign_folder
 from tune.resources import Resources
 
 OTHER_LOSSES = ("binary-cross-entropy", "dice")
@@ -81,6 +82,11 @@ class BetaSweep:
         rises, falls = zip(*(step.monotone for step in self.steps))
         return all(rises), all(falls)
 
+    def shown(self) -> tuple[bool, bool]:
+        """Whether every step of beta goes the right way beyond the noise: of false positives, of false negatives."""
+        rises, falls = zip(*(step.shown for step in self.steps))
+        return all(rises), all(falls)
+
     def recipe_of(self, network: TestedNetwork) -> AslTrainingSettings:
         """The recipe of one of the networks."""
         return recipes_of(self.settings, [point.beta for point in self.points])[network.name]
@@ -99,7 +105,8 @@ class BetaSweep:
             "losses": [asdict(found) for found in self.others],
             "thin": self.thin.to_dict(),
             "thick": self.thick.to_dict(),
-            "false_positives_rise_and_false_negatives_fall": list(self.monotone()),
+            "no_step_against_it_beyond_noise": list(self.monotone()),
+            "all_steps_beyond_noise": list(self.shown()),
         }
 
 
@@ -128,22 +135,21 @@ def sweep_betas(
     Raises:
         SettingsError: betas that do not rise, a recipe of several seeds, a single test subject, or networks kept that
             were trained otherwise.
+        OutputError: a folder that holds something else.
         TrainingError: a network could not be trained.
     """
-    if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1 or len(test_studies) < 2:
-        rule = "needs at least two betas that rise, one seed and two test studies"
-        raise SettingsError(
-            "beta sweep", rule, f"{list(betas)}, {len(recipe.seeds)} seeds, {len(test_studies)} studies"
-        )
+    resources = resources or Resources()
+    recipe = refuse_betas(recipe, betas, len(test_studies), out_dir, resources)
     recipes = recipes_of(recipe, betas)
-    refuse_trained_otherwise(recipes, images, out_dir)
+    refuse_trained_otherwise(recipes, out_dir, images)
+    claim_folder(out_dir, BETA_SWEEP, recipe)
     tested = AslImages.of_studies(test_studies, 1)
 
     def tell(network: TestedNetwork) -> None:
         on_network(OutlineErrors.of(network.name, network.rows))
 
-    found = run_networks(recipes, images, tested, out_dir, trials, resources or Resources(), tell)
-    of_beta, others = list(found.values())[: len(betas)], list(found.values())[len(betas) :]
+    found = run_networks(recipes, images, tested, out_dir, trials, resources, tell)
+    of_beta, others = [found[beta_name(beta)] for beta in betas], [found[loss] for loss in OTHER_LOSSES]
     thin, thick = moved_outlines(test_studies)
     return BetaSweep(
         points=tuple(_point(beta, network) for beta, network in zip(betas, of_beta)),
@@ -158,9 +164,42 @@ def sweep_betas(
     )
 
 
+def refuse_betas(
+    recipe: AslTrainingSettings, betas: Sequence[float], n_test_studies: int, out_dir: Path, resources: Resources
+) -> AslTrainingSettings:
+    """All that a sweep can be refused for before its images are known.
+
+    Args:
+        recipe: of all networks but for the loss.
+        betas: different ones, rising.
+        n_test_studies: studies of other subjects.
+        out_dir: of the sweep.
+        resources: of a network.
+
+    Returns:
+        The recipe with its precision named.
+
+    Raises:
+        OutputError, SettingsError: as of `sweep_betas`.
+    """
+    if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1 or n_test_studies < 2:
+        rule = "needs at least two betas that rise, one seed and two test studies"
+        raise SettingsError("beta sweep", rule, f"{list(betas)}, {len(recipe.seeds)} seeds, {n_test_studies} studies")
+    recipe = of_one_precision(recipe, resources)
+    refuse_foreign_folder(out_dir, BETA_SWEEP)
+    refuse_trained_otherwise(recipes_of(recipe, betas), out_dir)
+    refuse_another_sweep(out_dir, BETA_SWEEP, recipe)
+    return recipe
+
+
+def beta_name(beta: float) -> str:
+    """Of a network: all digits, so that different betas never share one."""
+    return f"beta-{float(beta)!r}"
+
+
 def recipes_of(recipe: AslTrainingSettings, betas: Sequence[float]) -> dict[str, AslTrainingSettings]:
     """The recipes of all networks, by name: those of the betas, then those of the other losses."""
-    recipes = {f"beta-{beta:g}": replace(recipe, loss="tversky", tversky_beta=beta) for beta in betas}
+    recipes = {beta_name(beta): replace(recipe, loss="tversky", tversky_beta=beta) for beta in betas}
     return recipes | {loss: replace(recipe, loss=loss) for loss in OTHER_LOSSES}
 
 

@@ -13,8 +13,8 @@ from tune.asl.tracking import Logged, log_run, network_run
 from tune.evaluation.report import write_whole
 
 REPORT, FIGURE = "lambda-sweep.json", "lambda-sweep.png"
-STEPS_A_UNIT = 100
-"""MLflow's curves have whole steps: lambda in hundredths."""
+STEPS_A_UNIT = 1000
+"""MLflow's curves have whole steps: lambda in thousandths."""
 
 
 def write_kl_sweep(sweep: KlSweep, out_dir: Path) -> list[Path]:
@@ -44,7 +44,7 @@ def point_in_words(point: KlPoint) -> str:
 
 
 def log_kl_sweep(uri: str, sweep: KlSweep, files: Sequence[Path]) -> bool:
-    """A run with curves over lambda (in hundredths) and the files, below it a run a network; False after a warning."""
+    """A run with curves over lambda (in thousandths) and the files, below it a run a network; False after a warning."""
     curves = [(_metrics(point), round(STEPS_A_UNIT * point.kl_weight)) for point in sweep.points]
     networks = [
         network_run(network, sweep.recipe_of(point), _metrics(point))

@@ -21,8 +21,9 @@ from pool.evaluation.regression import FEWEST_PAIRS, Regression, regression
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
-from tune.asl.networks import TestedNetwork, refuse_trained_otherwise
+from tune.asl.networks import TestedNetwork, of_one_precision, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import LAMBDA_SWEEP, claim_folder, refuse_another_sweep, refuse_foreign_folder
 from tune.resources import Resources
 
 
@@ -110,23 +111,61 @@ def sweep_kl_weights(
     Raises:
         SettingsError: weights that do not rise, a recipe of several seeds or of another kind of network, or networks
             kept that were trained otherwise.
+        OutputError: a folder that holds something else.
         TrainingError: a network could not be trained.
+    """
+    resources = resources or Resources()
+    recipe = refuse_kl_weights(recipe, weights, out_dir, resources)
+    weight_of, recipes = {kl_name(weight): weight for weight in weights}, recipes_of(recipe, weights)
+    refuse_trained_otherwise(recipes, out_dir, images)
+    claim_folder(out_dir, LAMBDA_SWEEP, recipe)
+
+    def tell(network: TestedNetwork) -> None:
+        on_network(KlPoint.of(weight_of[network.name], network))
+
+    found_networks = run_networks(recipes, images, tested, out_dir, trials, resources, tell)
+    networks = tuple(found_networks[kl_name(weight)] for weight in weights)
+    points = tuple(KlPoint.of(weight, network) for weight, network in zip(weights, networks))
+    return KlSweep(points, len(tested), trials.n_trials, recipe, networks)
+
+
+def refuse_kl_weights(
+    recipe: AslTrainingSettings, weights: Sequence[float], out_dir: Path, resources: Resources
+) -> AslTrainingSettings:
+    """All that a sweep can be refused for before its images are known.
+
+    Args:
+        recipe: of all networks but for the weight.
+        weights: different ones, rising.
+        out_dir: of the sweep.
+        resources: of a network.
+
+    Returns:
+        The recipe with its precision named.
+
+    Raises:
+        OutputError, SettingsError: as of `sweep_kl_weights`.
     """
     rising = all(a < b for a, b in pairwise(weights))
     if len(weights) < 2 or not rising or len(recipe.seeds) > 1 or recipe.network.kind != "prob-unet":
         rule = "needs a prob-unet, at least two weights that rise, and one seed"
         found = f"{recipe.network.kind}, {list(weights)}, {len(recipe.seeds)} seeds"
         raise SettingsError("lambda sweep", rule, found, "Take --preset prob-quick.")
-    weight_of = {f"lambda-{weight:g}": weight for weight in weights}
-    recipes = {name: replace(recipe, kl_weight=weight) for name, weight in weight_of.items()}
-    refuse_trained_otherwise(recipes, images, out_dir)
+    recipe = of_one_precision(recipe, resources)
+    refuse_foreign_folder(out_dir, LAMBDA_SWEEP)
+    refuse_trained_otherwise(recipes_of(recipe, weights), out_dir)
+    refuse_another_sweep(out_dir, LAMBDA_SWEEP, recipe)
+    return recipe
 
-    def tell(network: TestedNetwork) -> None:
-        on_network(KlPoint.of(weight_of[network.name], network))
 
-    found_networks = run_networks(recipes, images, tested, out_dir, trials, resources or Resources(), tell)
-    points = tuple(KlPoint.of(weight_of[name], network) for name, network in found_networks.items())
-    return KlSweep(points, len(tested), trials.n_trials, recipe, tuple(found_networks.values()))
+def kl_name(weight: float) -> str:
+    """Of a network: all digits, so that different weights never share one."""
+    return f"lambda-{float(weight)!r}"
+
+
+def recipes_of(recipe: AslTrainingSettings, weights: Sequence[float]) -> dict[str, AslTrainingSettings]:
+    """The recipes of all networks, by name."""
+    return {kl_name(weight): replace(recipe, kl_weight=weight) for weight in weights}
 
 
 def _uncertainties(scored: Sequence[ImageRow]) -> Regression | None:

@@ -16,8 +16,9 @@ from ray import tune as ray_tune
 
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
-from tune.asl.networks import IMAGES_FOLDER, STATES, TRIALS_FOLDER, TestedNetwork, train_and_test
+from tune.asl.networks import TestedNetwork, device_of, train_and_test
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import GO_ON, IMAGES_FOLDER, SCRATCH, TRIALS_FOLDER, remove_scratch
 from tune.cluster import running_ray
 from tune.failures import error_of
 from tune.gpu import take_gpu
@@ -86,7 +87,7 @@ def run_networks(
         recipes: by the network's name.
         images: to train on.
         tested: images of other studies.
-        folder: of the experiment, at the same path on every node; networks that are whole there are not trained again.
+        folder: claimed by the sweep, at the same path on every node; networks that are whole stay as they are.
         trials: of each test image.
         resources: of one trial, and the cluster's address.
         on_network: called with every network that has been tested.
@@ -108,19 +109,20 @@ def run_networks(
         "folder": str(folder),
         "trials": trials.to_dict(),
         "n_threads": max(1, int(resources.cpus_per_trial)),
-        "device": "cuda" if resources.gpus_per_trial > 0 else "cpu",
+        "device": device_of(resources),
         "n_gpus": resources.gpus_per_trial,
     }
     with running_ray(resources):
         refuse_unshared(resources, {"folder of images": folder / IMAGES_FOLDER}, Storage.at(folder))
         experiment = Storage.at(folder / TRIALS_FOLDER)
-        results = run_experiment(network_trial, config, experiment, resources, NetworksCallback(on_network))
+        results = run_experiment(
+            network_trial, config, experiment, resources, NetworksCallback(on_network), go_on=GO_ON
+        )
         found = {}
         for result in results:
             name = names[(result.config or {})["number"]]
             if result.error is not None:
-                raise error_of(result, f"network {name}")
+                raise error_of(result, f"network {name}", f"folder {folder.name}/{SCRATCH}", GO_ON)
             found[name] = TestedNetwork.from_dict((result.metrics or {})[_ANSWER])
-    for name in (TRIALS_FOLDER, IMAGES_FOLDER, STATES):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    remove_scratch(folder)
     return {name: found[name] for name in names}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pool.errors import OutputError, SettingsError
+from pool.errors import SettingsError
 from pool.evaluation.asl import ImageRow
 from pool.manifest import MANIFEST_NAME, PoolManifest
 from pool.member import Member
@@ -21,17 +21,15 @@ from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.settings import AslTrainingSettings
+from tune.asl.sweep_folder import GO_ON, POOLS, STATES
 from tune.asl.train import train_asl
+from tune.fields import flat_fields
 from tune.losses import loss_function
-from tune.precision import autocast
+from tune.precision import autocast, resolve_precision
 from tune.record import RECORD_NAME
 from tune.reports import EpochReport
+from tune.resources import Resources
 from tune.samples import seeded_generator
-
-POOLS, STATES = "pools", "states"
-"""Folders of an experiment: trained networks, and those in training."""
-TRIALS_FOLDER, IMAGES_FOLDER = "trials", "images"
-"""Folders of an experiment while it runs: what Tune writes, and what trials read."""
 
 
 @dataclass(frozen=True)
@@ -111,44 +109,46 @@ def train_and_test(
     return TestedNetwork(name, tuple(rows), latent, tuple(epochs))
 
 
-def refuse_foreign_folder(out_dir: Path, report: str, figure: str) -> None:
-    """Refuse a folder that holds something else, before hours of training.
-
-    Args:
-        out_dir: of the experiment.
-        report, figure: names of the files that it ends with.
-
-    Raises:
-        OutputError: a file, or a folder with other files than such an experiment's.
-    """
-    if out_dir.exists() and not out_dir.is_dir():
-        raise OutputError(f"{out_dir.name}", "must be a folder", "a file", "Give another --out.")
-    names = [path.name for path in out_dir.iterdir()] if out_dir.exists() else []
-    known = (report, figure, POOLS, STATES, TRIALS_FOLDER, IMAGES_FOLDER)
-    if foreign := [name for name in names if name not in known]:
-        rule = f"must be new, empty or an earlier experiment that ends with {report}"
-        raise OutputError(f"folder {out_dir.name}", rule, foreign[0], "Give another --out.")
+def device_of(resources: Resources) -> str:
+    """Torch's device of a trial."""
+    return "cuda" if resources.gpus_per_trial > 0 else "cpu"
 
 
-def refuse_trained_otherwise(recipes: Mapping[str, AslTrainingSettings], images: AslImages, folder: Path) -> None:
+def of_one_precision(recipe: AslTrainingSettings, resources: Resources) -> AslTrainingSettings:
+    """The recipe with its precision named, as `auto` would mean this on one node of a cluster and that on another."""
+    return replace(recipe, precision=resolve_precision(recipe.precision, device_of(resources)))
+
+
+def refuse_trained_otherwise(
+    recipes: Mapping[str, AslTrainingSettings], folder: Path, images: AslImages | None = None
+) -> None:
     """Refuse networks that an earlier experiment left in the folder, unless they are what would be trained now.
 
     Args:
         recipes: by the network's name.
-        images: to train on.
         folder: of the experiment.
+        images: to train on; None asks for the recipes alone.
 
     Raises:
         SettingsError: one was trained otherwise.
     """
-    data_sha256 = images.sha256()
+    data_sha256 = images.sha256() if images is not None else None
     for name, settings in recipes.items():
         if (folder / POOLS / name / MANIFEST_NAME).is_file():
             known = PoolManifest.load(folder / POOLS / name).provenance
-            if (known.get("settings_sha256"), known.get("data_sha256")) != (settings.sha256(), data_sha256):
+            rows = []
+            if known.get("settings_sha256") != settings.sha256():
+                rows = _differences(settings, known.get("settings")) or ["other settings"]
+            if data_sha256 is not None and known.get("data_sha256") != data_sha256:
+                rows.append("other images")
+            if rows:
                 remedy = "Give another --out, or the settings and images of the experiment that is there."
-                rule, found = "must have been trained alike", "other settings or images"
-                raise SettingsError(f"network {name}", rule, found, remedy)
+                raise SettingsError(f"network {name}", "must have been trained alike", ", ".join(rows), remedy)
+
+
+def _differences(settings: AslTrainingSettings, stored: Any) -> list[str]:
+    asked, was = flat_fields(settings.to_dict()), flat_fields(stored) if isinstance(stored, dict) else {}
+    return [f"{key} {was[key]} instead of {asked[key]}" for key in asked if key in was and was[key] != asked[key]]
 
 
 def _trained(
@@ -165,7 +165,15 @@ def _trained(
     else:
         began = (state / RECORD_NAME).is_file()
         manifest = train_asl(
-            settings, images, pool, name=f"asl {name}", device=device, on_epoch=on_epoch, storage=state, resume=began
+            settings,
+            images,
+            pool,
+            name=f"asl {name}",
+            device=device,
+            on_epoch=on_epoch,
+            storage=state,
+            resume=began,
+            go_on=GO_ON,
         )
     return Member.load(pool, manifest.entry_of(), device)
 

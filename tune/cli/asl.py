@@ -22,6 +22,7 @@ from tune.cli.asl_options import (
     ThreadsOption,
     checked_threads,
     chosen_recipe,
+    refuse_idle_options,
     stopped_in_words,
 )
 from tune.cli.refusal import refuse
@@ -97,6 +98,7 @@ def train(
         }
         network = {"width": width, "n_poolings": poolings, "n_classes": classes}
         settings = chosen_recipe(preset, settings_file, changes, network)
+        refuse_idle_options(settings, beta, kl_weight)
         refuse_unusable_places(out, storage, resume)
         torch.set_num_threads(checked_threads(threads))
 

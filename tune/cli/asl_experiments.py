@@ -47,7 +47,9 @@ def sweep(
     preset: Annotated[str | None, typer.Option(help="As of `asl train`.")] = None,
     settings_file: Annotated[Path | None, typer.Option("--settings", help="A whole recipe as JSON.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
-    classes: Annotated[int | None, typer.Option(help="2: myocardium, the paper's; 3: and blood.")] = 2,
+    classes: Annotated[
+        int | None, typer.Option(help="2: myocardium, the default without --settings; 3: and blood.")
+    ] = None,
     mlflow: MlflowOption = None,
     cpus: CpusOption = 1.0,
     gpus: GpusOption = 0.0,
@@ -61,16 +63,16 @@ def sweep(
     console = Console()
     try:
         from pool.trials.settings import TrialSettings
-        from tune.asl.beta_report import FIGURE, REPORT, log_sweep, sweep_in_words, write_sweep
-        from tune.asl.beta_sweep import sweep_betas
+        from tune.asl.beta_report import log_sweep, sweep_in_words, write_sweep
+        from tune.asl.beta_sweep import refuse_betas, sweep_betas
         from tune.asl.images import AslImages, phantom_studies
-        from tune.asl.networks import refuse_foreign_folder
         from tune.asl.partial_volume import errors_in_words
         from tune.cli.options import numbers
 
-        recipe = chosen_recipe(preset, settings_file, {"n_epochs": epochs}, {"n_classes": classes})
-        refuse_foreign_folder(out, REPORT, FIGURE)
+        n_classes = 2 if classes is None and settings_file is None else classes
+        recipe = chosen_recipe(preset, settings_file, {"n_epochs": epochs}, {"n_classes": n_classes})
         chosen, of_image, resources = numbers(betas, "--betas"), TrialSettings(trials), Resources(cpus, gpus, address)
+        refuse_betas(recipe, chosen, test_studies, out, resources)
 
         def on_network(errors: OutlineErrors) -> None:
             console.print(errors_in_words(errors), highlight=False)
@@ -117,18 +119,17 @@ def kl_sweep(
     try:
         from pool.trials.settings import TrialSettings
         from tune.asl.images import AslImages, phantom_studies
-        from tune.asl.kl_report import FIGURE, REPORT, log_kl_sweep, point_in_words, write_kl_sweep
-        from tune.asl.kl_sweep import sweep_kl_weights
-        from tune.asl.networks import refuse_foreign_folder
+        from tune.asl.kl_report import log_kl_sweep, point_in_words, write_kl_sweep
+        from tune.asl.kl_sweep import refuse_kl_weights, sweep_kl_weights
         from tune.cli.options import numbers
 
         recipe = chosen_recipe(preset, None, {"n_epochs": epochs}, {})
-        refuse_foreign_folder(out, REPORT, FIGURE)
         chosen, of_image, resources = (
             numbers(weights, "--weights"),
             TrialSettings(trials),
             Resources(cpus, gpus, address),
         )
+        refuse_kl_weights(recipe, chosen, out, resources)
 
         def on_network(point: KlPoint) -> None:
             console.print(point_in_words(point), highlight=False)

@@ -56,6 +56,24 @@ def chosen_recipe(
     return chosen_from("ASL training", PRESETS, read, preset, file, changes, network)
 
 
+def refuse_idle_options(recipe: AslTrainingSettings, beta: float | None, kl_weight: float | None) -> None:
+    """Refuse weights of a loss that the recipe does not have.
+
+    Args:
+        recipe: chosen.
+        beta: of the Tversky loss, if given.
+        kl_weight: of a probabilistic U-Net, if given.
+
+    Raises:
+        SettingsError: one would change nothing.
+    """
+    if beta is not None and recipe.loss != "tversky":
+        raise SettingsError("--beta", "belongs to the tversky loss", f"loss {recipe.loss}", "Add --loss tversky.")
+    if kl_weight is not None and recipe.network.kind != "prob-unet":
+        remedy = "Take --preset prob-quick or prob-paper."
+        raise SettingsError("--kl-weight", "belongs to a prob-unet", recipe.network.kind, remedy)
+
+
 def checked_threads(n: int) -> int:
     """A number of threads.
 

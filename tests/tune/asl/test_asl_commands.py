@@ -97,6 +97,8 @@ def test_an_evaluation_leaves_tables_figures_and_metrics(tmp_path: Path, mlflow_
         (("--settings", "nowhere.json"), "settings nowhere.json: must be a file"),
         (("--threads", "0"), "--threads: must be at least 1; found 0."),
         (("--loss", "focal"), "loss must be one of"),
+        (("--beta", "0.3"), "--beta: belongs to the tversky loss; found loss dice."),
+        (("--kl-weight", "1"), "--kl-weight: belongs to a prob-unet; found mcd-unet."),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_simulated(

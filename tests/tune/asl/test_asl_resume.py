@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from pool.networks import NetworkSpec
 from tests.tune.asl.test_asl_training import recipe, rings
 from tune.__main__ import app
 from tune.asl.seed_folder import STATE_NAME
+from tune.asl.sweep_folder import GO_ON
 from tune.asl.train import train_asl
 from tune.asl.training import AslTraining
 from tune.errors import TrainingError
@@ -137,6 +140,57 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         train_asl(settings, rings(8), tmp_path / "again", storage=tmp_path / "storage", resume=True)
     again = train_asl(settings, images, tmp_path / "again", storage=tmp_path / "storage", resume=True)
     assert again == PoolManifest.load(tmp_path / "pool")  # nothing was left to train
+
+
+def test_a_training_goes_on_in_the_arithmetic_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, images, storage = recipe(n_epochs=1), rings(6), tmp_path / "storage"
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False}, raising=False)
+    train_asl(settings, images, tmp_path / "pool", storage=storage)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    with pytest.raises(SettingsError, match="only as it was started; found precision bfloat16 instead of float32"):
+        train_asl(settings, images, tmp_path / "again", storage=storage, resume=True)
+    monkeypatch.undo()
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads + 1)
+    with pytest.raises(SettingsError, match=f"threads {threads + 1} instead of {threads}"):
+        train_asl(settings, images, tmp_path / "again", storage=storage, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "foreign", "weights"])
+def test_a_damaged_state_is_a_sentence_and_its_seed_can_begin_anew(tmp_path: Path, damage: str) -> None:
+    settings, images, storage = recipe(n_epochs=1), rings(6), tmp_path / "storage"
+    whole = train_asl(settings, images, tmp_path / "pool", storage=storage)
+    seed = storage / "seeds" / "seed-1"
+    state, content = seed / STATE_NAME, (seed / STATE_NAME).read_bytes()
+    if damage == "weights":
+        shutil.rmtree(seed / "epoch-0001")
+    elif damage == "foreign":
+        torch.save({"training": {}}, state)
+    else:
+        state.write_bytes(content[: len(content) // 2] if damage == "half" else b"")
+    found = "no weights in epoch-0001" if damage == "weights" else r"a damaged state\.pt"
+    with pytest.raises(TrainingError, match=f"folder storage/seeds/seed-1: .* found {found}.* Remove that folder"):
+        train_asl(settings, images, tmp_path / "again", storage=storage, resume=True)
+    shutil.rmtree(seed)
+    assert train_asl(settings, images, tmp_path / "again", storage=storage, resume=True) == whole
+
+
+def test_a_full_disk_names_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tune.asl.seed_folder._save", full)
+    for i, (storage, go_on, said) in enumerate(
+        [
+            (tmp_path / "storage", None, "--resume goes on"),
+            (None, None, "then train again, with --storage"),
+            (tmp_path / "state", GO_ON, "the same command goes on where it was"),
+        ]
+    ):
+        with pytest.raises(OutputError, match=f"state of seed 1, epoch 1: .* Free some space; {said}"):
+            train_asl(recipe(n_epochs=1), rings(6), tmp_path / f"pool-{i}", storage=storage, go_on=go_on)
 
 
 def test_a_state_of_another_seed_is_refused() -> None:

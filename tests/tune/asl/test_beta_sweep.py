@@ -22,7 +22,9 @@ from tune.__main__ import app
 from tune.asl.beta_sweep import BetaStep, sweep_betas
 from tune.asl.images import phantom_studies
 from tune.asl.networks import TestedNetwork, train_and_test
+from tune.asl.sweep_folder import STATES
 from tune.asl.train import train_asl
+from tune.precision import resolve_precision
 from tune.reports import EpochReport
 
 
@@ -78,16 +80,21 @@ def test_beta_makes_outlines_thick_and_a_sweep_goes_on_where_it_was(tmp_path: Pa
     assert step.false_positive.low <= step.false_positive.mean <= step.false_positive.high
     assert step.shown == (True, True)
     assert found.monotone() == (True, True)
+    assert found.shown() == (True, True)
+    assert found.to_dict()["all_steps_beyond_noise"] == [True, True]
+    assert found.settings.precision == resolve_precision("auto", "cpu")
     assert {errors.name for errors in told} == {"beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"}
     assert [network.name for network in found.networks] == ["beta-0.1", "beta-0.9", "binary-cross-entropy", "dice"]
     assert [len(network.epochs) for network in found.networks] == [5] * 4
-    assert [path.name for path in tmp_path.iterdir()] == ["pools"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pools", "sweep.json"}
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert len(times) == 4
     again = sweep_betas(*arguments)
     assert again.to_dict() == found.to_dict()
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    with pytest.raises(SettingsError, match=r"network beta-0.1: must have been trained alike"):
+    with pytest.raises(
+        SettingsError, match=r"network beta-0.1: must have been trained alike; found n_epochs 5 instead"
+    ):
         sweep_betas(recipe(n_epochs=3), *arguments[1:])
     with pytest.raises(SettingsError, match=r"betas that rise, one seed and two test studies; found \[0.5, 0.1\]"):
         sweep_betas(settings, (0.5, 0.1), *arguments[2:])
@@ -102,7 +109,7 @@ def test_a_trial_goes_on_with_the_network_that_was_cut_off(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_asl(settings, images, tmp_path / "pools" / "one", storage=tmp_path / "states" / "one", on_epoch=stop)
+        train_asl(settings, images, tmp_path / "pools" / "one", storage=tmp_path / STATES / "one", on_epoch=stop)
     found = train_and_test("one", settings, images, tested, tmp_path, trials)
     assert [report.epoch for report in found.epochs] == [3, 4]
     whole = train_and_test("other", settings, images, tested, tmp_path, trials)
@@ -163,11 +170,11 @@ def test_the_command_leaves_figure_report_and_curves(tmp_path: Path, mlflow_uri:
     experiments = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.kind = 'beta-sweep'")
     history = client.get_metric_history(run.info.run_id, "false_positives")
-    assert [point.step for point in history] == [20, 80]
+    assert [point.step for point in history] == [200, 800]
     below = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     assert {child.info.run_name for child in below} == {"beta-0.2", "beta-0.8", "binary-cross-entropy", "dice"}
     assert {child.data.params["loss"] for child in below} == {"tversky", "binary-cross-entropy", "dice"}
     assert all("validation_dice" in child.data.metrics and "mean_dice" in child.data.metrics for child in below)
     refused = CliRunner().invoke(app, [*words[:3], str(tmp_path), *words[4:]])
     assert refused.exit_code == 2
-    assert "must be new, empty or an earlier experiment that ends with beta-sweep.json" in refused.output
+    assert "must be new, empty or of an earlier beta-sweep; found " in refused.output

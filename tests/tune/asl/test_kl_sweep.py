@@ -21,7 +21,8 @@ from tune.__main__ import app
 from tune.asl.images import AslImages
 from tune.asl.kl_report import log_kl_sweep, point_in_words, write_kl_sweep
 from tune.asl.kl_sweep import KlPoint, sweep_kl_weights
-from tune.asl.networks import LatentFit, TestedNetwork, latent_fit, refuse_foreign_folder
+from tune.asl.networks import LatentFit, TestedNetwork, latent_fit
+from tune.asl.sweep_folder import BETA_SWEEP, LAMBDA_SWEEP, refuse_foreign_folder
 from tune.asl.training import AslTraining
 
 PROB = NetworkSpec("prob-unet", 4, 1, 1, 2)
@@ -36,7 +37,7 @@ def test_a_sweep_tells_of_every_network_and_all_of_it_is_written(tmp_path: Path,
     found = sweep_kl_weights(*arguments, on_network=told.append)
     cheap, dear = found.points
     assert cheap.divergence != dear.divergence
-    pool = tmp_path / "pools" / "lambda-100"
+    pool = tmp_path / "pools" / "lambda-100.0"
     member = Member.load(pool, PoolManifest.load(pool).entry_of())
     assert latent_fit(member.network, settings, tested, "cpu") == LatentFit(dear.loss, dear.divergence)
     assert {point.kl_weight for point in told} == {0.01, 100.0}
@@ -50,12 +51,12 @@ def test_a_sweep_tells_of_every_network_and_all_of_it_is_written(tmp_path: Path,
     client = MlflowClient(mlflow_uri)
     experiments = [item.experiment_id for item in client.search_experiments()]
     (run,) = client.search_runs(experiments, "tags.kind = 'lambda-sweep'")
-    assert [point.step for point in client.get_metric_history(run.info.run_id, "divergence")] == [1, 10_000]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "divergence")] == [10, 100_000]
     below = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     assert {child.data.params["kl_weight"] for child in below} == {"0.01", "100.0"}
-    refuse_foreign_folder(tmp_path, "lambda-sweep.json", "lambda-sweep.png")
-    with pytest.raises(OutputError, match=r"an earlier experiment that ends with other\.json; found lambda-sweep"):
-        refuse_foreign_folder(tmp_path, "other.json", "other.png")
+    refuse_foreign_folder(tmp_path, LAMBDA_SWEEP)
+    with pytest.raises(OutputError, match="new, empty or of an earlier beta-sweep; found lambda-sweep"):
+        refuse_foreign_folder(tmp_path, BETA_SWEEP)
     with pytest.raises(SettingsError, match="network lambda-0.01: must have been trained alike"):
         sweep_kl_weights(replace(settings, n_epochs=3), *arguments[1:])
 
