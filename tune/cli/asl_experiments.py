@@ -24,14 +24,17 @@ from tune.cli.asl_options import (
     ThreadsOption,
     checked_threads,
     chosen_recipe,
-    stopped_in_words,
 )
+from tune.cli.asl_sweep import Simulation, run_sweep
 from tune.cli.refusal import refuse
 from tune.resources import Resources
 
 if TYPE_CHECKING:
     from pool.evaluation.partial_volume import OutlineErrors
-    from tune.asl.kl_sweep import KlPoint
+    from pool.phantom.asl import AslStudy
+    from tune.asl.beta_sweep import BetaSweep
+    from tune.asl.images import AslImages
+    from tune.asl.kl_sweep import KlPoint, KlSweep
 
 
 @app.command()
@@ -65,7 +68,6 @@ def sweep(
         from pool.trials.settings import TrialSettings
         from tune.asl.beta_report import log_sweep, sweep_in_words, write_sweep
         from tune.asl.beta_sweep import refuse_betas, sweep_betas
-        from tune.asl.images import AslImages, phantom_studies
         from tune.asl.partial_volume import errors_in_words
         from tune.cli.options import numbers
 
@@ -77,16 +79,11 @@ def sweep(
         def on_network(errors: OutlineErrors) -> None:
             console.print(errors_in_words(errors), highlight=False)
 
-        with stopped_in_words(f"what was trained is kept in {out}, and the same command goes on"):
-            images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
-            tested = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
-            found = sweep_betas(recipe, chosen, images, tested, out, of_image, resources, on_network)
-        files = write_sweep(found, out)
-        for line in sweep_in_words(found):
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
-        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
-        if mlflow is not None and log_sweep(mlflow, found, files):
-            console.print("curves and figure logged to MLflow", highlight=False)
+        def find(images: AslImages, tested: list[AslStudy]) -> BetaSweep:
+            return sweep_betas(recipe, chosen, images, tested, out, of_image, resources, on_network)
+
+        simulated = Simulation(phantom, studies, phantom_seed, test_studies, readers)
+        run_sweep(console, out, simulated, find, write_sweep, sweep_in_words, log_sweep, mlflow)
     except PoolError as error:
         refuse(error)
 
@@ -118,7 +115,7 @@ def kl_sweep(
     console = Console()
     try:
         from pool.trials.settings import TrialSettings
-        from tune.asl.images import AslImages, phantom_studies
+        from tune.asl.images import AslImages
         from tune.asl.kl_report import log_kl_sweep, point_in_words, write_kl_sweep
         from tune.asl.kl_sweep import refuse_kl_weights, sweep_kl_weights
         from tune.cli.options import numbers
@@ -134,15 +131,12 @@ def kl_sweep(
         def on_network(point: KlPoint) -> None:
             console.print(point_in_words(point), highlight=False)
 
-        with stopped_in_words(f"what was trained is kept in {out}, and the same command goes on"):
-            images = AslImages.from_phantom(phantom, studies, phantom_seed, 1, readers, Simulated(console))
-            made = phantom_studies(phantom, test_studies, phantom_seed + 1, readers, Simulated(console))
+        def find(images: AslImages, made: list[AslStudy]) -> KlSweep:
             tested = AslImages.of_studies(made, 1)
-            found = sweep_kl_weights(recipe, chosen, images, tested, out, of_image, resources, on_network)
-        files = write_kl_sweep(found, out)
-        console.print(f"wrote {', '.join(file.name for file in files)} to {out}/", highlight=False, soft_wrap=True)
-        if mlflow is not None and log_kl_sweep(mlflow, found, files):
-            console.print("curves and figure logged to MLflow", highlight=False)
+            return sweep_kl_weights(recipe, chosen, images, tested, out, of_image, resources, on_network)
+
+        simulated = Simulation(phantom, studies, phantom_seed, test_studies, readers)
+        run_sweep(console, out, simulated, find, write_kl_sweep, lambda _found: (), log_kl_sweep, mlflow)
     except PoolError as error:
         refuse(error)
 

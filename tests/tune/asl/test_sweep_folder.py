@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ray.tune import Result
 from typer.testing import CliRunner
 
 from pool.errors import OutputError, SettingsError
@@ -13,7 +14,8 @@ from tune.__main__ import app
 from tune.asl.beta_sweep import recipes_of as beta_recipes
 from tune.asl.kl_sweep import recipes_of as kl_recipes
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import BETA_SWEEP, LAMBDA_SWEEP, RECORD, SCRATCH, claim_folder, remove_scratch
+from tune.asl.sweep_folder import BETA_SWEEP, GO_ON, LAMBDA_SWEEP, RECORD, SCRATCH, claim_folder, remove_scratch
+from tune.failures import error_of
 from tune.precision import resolve_precision
 
 
@@ -80,3 +82,10 @@ def test_the_commands_refuse_before_anything_is_simulated(
     assert done.exit_code == 2
     assert sentence in done.output
     assert "simulated" not in done.output
+
+
+def test_a_failed_network_names_the_sweeps_own_remedy() -> None:
+    result = Result(metrics=None, checkpoint=None, path="/out/.sweep/trials/one", error=ValueError("odd"))
+    said = str(error_of(result, "network beta-0.1", f"folder out/{SCRATCH}", GO_ON))
+    assert "ValueError: odd. Tracebacks: trials/one/error.txt in folder out/.sweep; the same command goes on" in said
+    assert "--resume" not in said
