@@ -9,15 +9,13 @@ import numpy as np
 
 from pool.asl.series import AslSeries
 from pool.errors import PoolError
-from pool.perfusion.asl import AslFlow, AslValues, measure_asl
+from pool.perfusion.asl import LEVEL, AslFlow, AslValues, measure_asl
 from pool.perfusion.regions import SliceRegions
 from pool.perfusion.segments import SEGMENT_NAMES, find_insertion, segment_map
 from pool.shapes import BLOOD_POOL, Mask
 from pool.sweep import MASK_THRESHOLD
 from pool.trials.maps import TrialMaps
 
-LEVEL = "mid"
-"""An ASL study is one mid short-axis slice."""
 NO_NUMBER = "flow came out as no number: are baseline and inversion times those of these images?"
 """Why there is no flow where it is infinite or NaN."""
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from pool.answers import MemberFailure
+from pool.bench.analysed_study import prepared_slice
 from pool.bench.race_measuring import NamedSlice
 from pool.manifest import PoolManifest
 from pool.member import Pool
 from pool.moments import Moments
-from pool.preprocess import PreparedSlice, WayBack
 from pool.race import SliceRace
 from pool.race_rounds import LEAST_U_PP
 from pool.race_settings import RaceLevel, RaceSettings
@@ -129,9 +129,7 @@ def as_trial(found: Sequence[AgainstWide], n_members: int, n_full: int) -> RaceT
 def _run_both(
     name: str, frames: np.ndarray, pool: Pool, sweep: SweepSettings, race: RaceSettings, wide: RaceSettings
 ) -> AgainstWide:
-    n_px = frames.shape[1]
-    way_back = WayBack((n_px, n_px), n_px, (0.0, 0.0), (1.0, 1.0))
-    prepared = PreparedSlice(name, frames, way_back, (n_px / 2, n_px / 2), (0.0, 1.0), (0.0, 1.0))
+    prepared = prepared_slice(name, frames)
     members = {member.entry.id: member for member in pool.of_patches}
     known: dict[tuple[str, int], Moments | MemberFailure] = {}
 

@@ -48,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument(
         "--wide",
         action="store_true",
-        help="instead of full sweeps of all members: against a far wider race, in the first of --dtypes",
+        help="instead of full sweeps of all members: against a far wider race, in one data type",
     )
     command.add_argument(
         "--from", dest="measured", type=Path, help="instead of measuring: the race-measures.npz of an earlier run"

@@ -6,14 +6,11 @@ import numpy as np
 
 from pool.errors import StudyError
 from pool.evaluation.asl import FlowRow
-from pool.perfusion.asl import AslFlow, AslValues, measure_asl
+from pool.perfusion.asl import LEVEL, AslFlow, AslValues, measure_asl
 from pool.perfusion.regions import SliceRegions
 from pool.perfusion.segments import orient, segment_map
 from pool.phantom.asl import AslStudy
 from pool.shapes import BLOOD_POOL, MYOCARDIUM, Mask
-
-LEVEL = "mid"
-"""An ASL study is one mid short-axis slice."""
 
 
 def segment_flows(study: AslStudy, automatic: Mask, values: AslValues | None = None) -> list[FlowRow]:

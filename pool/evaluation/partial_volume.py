@@ -42,12 +42,15 @@ class OutlineErrors:
             name: of what made the outlines.
             rows: one an image, at least one.
         """
-        dices = np.array([row.dice for row in rows])
+        counts = [(row.n_false_positive, row.n_false_negative) for row in rows]
+        return cls.of_counts(name, counts, [row.dice for row in rows])
+
+    @classmethod
+    def of_counts(cls, name: str, counts: Sequence[tuple[int, int]], dices: Sequence[float]) -> OutlineErrors:
+        """From false positives and false negatives [pixels], and Dice, of each image."""
+        positive, negative = zip(*counts)
         return cls(
-            name,
-            float(np.mean([row.n_false_positive for row in rows])),
-            float(np.mean([row.n_false_negative for row in rows])),
-            (float(dices.mean()), float(dices.std())),
+            name, float(np.mean(positive)), float(np.mean(negative)), (float(np.mean(dices)), float(np.std(dices)))
         )
 
     @property
@@ -111,13 +114,8 @@ def errors_of(name: str, pairs: Sequence[tuple[Mask, Mask]]) -> OutlineErrors:
         name: of what made the masks.
         pairs: mask and truth of each image, at least one.
     """
-    dices = np.array([dice(mask, truth) for mask, truth in pairs])
-    return OutlineErrors(
-        name,
-        float(np.mean([(mask & ~truth).sum() for mask, truth in pairs])),
-        float(np.mean([(truth & ~mask).sum() for mask, truth in pairs])),
-        (float(dices.mean()), float(dices.std())),
-    )
+    counts = [(int((mask & ~truth).sum()), int((truth & ~mask).sum())) for mask, truth in pairs]
+    return OutlineErrors.of_counts(name, counts, [dice(mask, truth) for mask, truth in pairs])
 
 
 def _moved(studies: Sequence[AslStudy], name: str, change: Callable[[Mask], Mask]) -> MovedOutline:

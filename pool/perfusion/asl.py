@@ -24,6 +24,9 @@ from pool.shapes import Mask
 N_STEPS = 30
 """Fixed-point steps; each shrinks the error about a hundredfold."""
 
+LEVEL = "mid"
+"""An ASL study is one mid short-axis slice."""
+
 
 @dataclass(frozen=True)
 class AslValues:

@@ -8,9 +8,9 @@ from typing import Any
 
 from pool.answers import MemberFailure
 from pool.asl.analysis import AslAnalysis, AslAnalysisSettings, conclude_asl, mean_control, multiple_px
-from pool.asl.flow import LEVEL
 from pool.asl.series import AslSeries
 from pool.manifest import PoolManifest
+from pool.perfusion.asl import LEVEL
 from pool.shapes import SliceFrames
 from pool.trials.images import padded
 from pool.trials.sums import TrialSums

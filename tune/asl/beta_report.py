@@ -11,9 +11,8 @@ from pool.evaluation.partial_volume import OutlineErrors
 from pool.figures.outline_errors import draw_balance, draw_errors, draw_steps
 from tune.asl.beta_sweep import BetaSweep
 from tune.asl.partial_volume import moved_in_words
-from tune.asl.report import new_figure, png
+from tune.asl.report import new_figure, png, write_files
 from tune.asl.tracking import Logged, log_run, network_run
-from tune.evaluation.report import write_whole
 
 REPORT, FIGURE = "beta-sweep.json", "beta-sweep.png"
 STEPS_A_BETA = 1000
@@ -41,9 +40,7 @@ def write_sweep(sweep: BetaSweep, out_dir: Path) -> list[Path]:
     )
     draw_balance(betas, errors, right)
     files = {FIGURE: png(figure), REPORT: json.dumps(sweep.to_dict(), indent=1).encode() + b"\n"}
-    for name, data in files.items():
-        write_whole(out_dir / name, data)
-    return [out_dir / name for name in files]
+    return write_files(out_dir, files)
 
 
 def sweep_in_words(sweep: BetaSweep) -> Iterator[str]:

@@ -19,9 +19,9 @@ from pool.phantom.asl import AslStudy
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
-from tune.asl.networks import TestedNetwork, of_one_precision, refuse_trained_otherwise
+from tune.asl.networks import TestedNetwork, refuse_place, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import BETA_SWEEP, claim_folder, refuse_another_sweep, refuse_foreign_folder
+from tune.asl.sweep_folder import BETA_SWEEP, claim_folder
 from tune.resources import Resources
 
 OTHER_LOSSES = ("binary-cross-entropy", "dice")
@@ -185,11 +185,7 @@ def refuse_betas(
     if len(betas) < 2 or any(b <= a for a, b in pairwise(betas)) or len(recipe.seeds) > 1 or n_test_studies < 2:
         rule = "needs at least two betas that rise, one seed and two test studies"
         raise SettingsError("beta sweep", rule, f"{list(betas)}, {len(recipe.seeds)} seeds, {n_test_studies} studies")
-    recipe = of_one_precision(recipe, resources)
-    refuse_foreign_folder(out_dir, BETA_SWEEP)
-    refuse_trained_otherwise(recipes_of(recipe, betas), out_dir)
-    refuse_another_sweep(out_dir, BETA_SWEEP, recipe)
-    return recipe
+    return refuse_place(BETA_SWEEP, recipe, lambda named: recipes_of(named, betas), out_dir, resources)
 
 
 def beta_name(beta: float) -> str:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pool.figures.kl_weights import draw_accuracy, draw_fit
 from tune.asl.kl_sweep import KlPoint, KlSweep
-from tune.asl.report import new_figure, png
+from tune.asl.report import new_figure, png, write_files
 from tune.asl.tracking import Logged, log_run, network_run
-from tune.evaluation.report import write_whole
 
 REPORT, FIGURE = "lambda-sweep.json", "lambda-sweep.png"
 STEPS_A_UNIT = 1000
@@ -30,9 +29,7 @@ def write_kl_sweep(sweep: KlSweep, out_dir: Path) -> list[Path]:
     agreement = [found.r_squared if found is not None else None for found in told]
     draw_accuracy(weights, [point.dice for point in sweep.points], agreement, right)
     files = {FIGURE: png(figure), REPORT: json.dumps(sweep.to_dict(), indent=1).encode() + b"\n"}
-    for name, data in files.items():
-        write_whole(out_dir / name, data)
-    return [out_dir / name for name in files]
+    return write_files(out_dir, files)
 
 
 def point_in_words(point: KlPoint) -> str:

@@ -21,9 +21,9 @@ from pool.evaluation.regression import FEWEST_PAIRS, Regression, regression
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.network_trials import run_networks
-from tune.asl.networks import TestedNetwork, of_one_precision, refuse_trained_otherwise
+from tune.asl.networks import TestedNetwork, refuse_place, refuse_trained_otherwise
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import LAMBDA_SWEEP, claim_folder, refuse_another_sweep, refuse_foreign_folder
+from tune.asl.sweep_folder import LAMBDA_SWEEP, claim_folder
 from tune.resources import Resources
 
 
@@ -151,11 +151,7 @@ def refuse_kl_weights(
         rule = "needs a prob-unet, at least two weights that rise, and one seed"
         found = f"{recipe.network.kind}, {list(weights)}, {len(recipe.seeds)} seeds"
         raise SettingsError("lambda sweep", rule, found, "Take --preset prob-quick.")
-    recipe = of_one_precision(recipe, resources)
-    refuse_foreign_folder(out_dir, LAMBDA_SWEEP)
-    refuse_trained_otherwise(recipes_of(recipe, weights), out_dir)
-    refuse_another_sweep(out_dir, LAMBDA_SWEEP, recipe)
-    return recipe
+    return refuse_place(LAMBDA_SWEEP, recipe, lambda named: recipes_of(named, weights), out_dir, resources)
 
 
 def kl_name(weight: float) -> str:

@@ -21,7 +21,7 @@ from pool.trials.samplers import sampler_of
 from pool.trials.settings import TrialSettings
 from tune.asl.images import AslImages
 from tune.asl.settings import AslTrainingSettings
-from tune.asl.sweep_folder import GO_ON, POOLS, STATES
+from tune.asl.sweep_folder import GO_ON, POOLS, STATES, refuse_another_sweep, refuse_foreign_folder
 from tune.asl.train import train_asl
 from tune.fields import flat_fields
 from tune.losses import loss_function
@@ -117,6 +117,35 @@ def device_of(resources: Resources) -> str:
 def of_one_precision(recipe: AslTrainingSettings, resources: Resources) -> AslTrainingSettings:
     """The recipe with its precision named, as `auto` would mean this on one node of a cluster and that on another."""
     return replace(recipe, precision=resolve_precision(recipe.precision, device_of(resources)))
+
+
+def refuse_place(
+    kind: str,
+    recipe: AslTrainingSettings,
+    recipes_of: Callable[[AslTrainingSettings], Mapping[str, AslTrainingSettings]],
+    out_dir: Path,
+    resources: Resources,
+) -> AslTrainingSettings:
+    """Refuse a folder in which a sweep cannot be made, or not gone on with.
+
+    Args:
+        kind: of the sweep, see `tune.asl.sweep_folder`.
+        recipe: that all networks share.
+        recipes_of: gives the networks' own recipes, by name.
+        out_dir: of the sweep.
+        resources: of a network.
+
+    Returns:
+        The recipe with its precision named.
+
+    Raises:
+        OutputError, SettingsError: the folder holds something else, another sweep, or networks trained otherwise.
+    """
+    recipe = of_one_precision(recipe, resources)
+    refuse_foreign_folder(out_dir, kind)
+    refuse_trained_otherwise(recipes_of(recipe), out_dir)
+    refuse_another_sweep(out_dir, kind, recipe)
+    return recipe
 
 
 def refuse_trained_otherwise(

@@ -16,8 +16,7 @@ from pool.phantom.asl import AslStudy
 from pool.results import NOT_FOR_DIAGNOSIS
 from pool.shapes import MYOCARDIUM
 from tune.asl.images import AslImages
-from tune.asl.report import new_figure, png
-from tune.evaluation.report import write_whole
+from tune.asl.report import new_figure, png, write_files
 
 REPORT, FIGURE = "partial-volume.json", "partial-volume.png"
 
@@ -47,9 +46,7 @@ def write_partial_volume(moved: Sequence[MovedOutline], example: AslStudy, out_d
     figure.supxlabel(f"Phantom studies. {NOT_FOR_DIAGNOSIS}", fontsize=8)
     fields = {found.errors.name: found.to_dict() for found in moved}
     files = {FIGURE: png(figure), REPORT: json.dumps(fields, indent=1).encode() + b"\n"}
-    for name, data in files.items():
-        write_whole(out_dir / name, data)
-    return [out_dir / name for name in files]
+    return write_files(out_dir, files)
 
 
 def errors_in_words(errors: OutlineErrors) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +64,7 @@ def write_report(evaluation: AslEvaluation, out_dir: Path) -> list[Path]:
         **{name: png(figure) for name, figure in figures(evaluation)},
         REPORT: json.dumps(report_fields(evaluation), indent=1).encode() + b"\n",
     }
-    for name, data in files.items():
-        write_whole(out_dir / name, data)
-    return [out_dir / name for name in files]
+    return write_files(out_dir, files)
 
 
 def report_fields(evaluation: AslEvaluation) -> dict[str, Any]:
@@ -167,6 +165,17 @@ def new_figure(n_rows: int, n_cols: int) -> tuple[Figure, list[Any]]:
 
     figure = Figure(figsize=(3.9 * n_cols, 3.6 * n_rows), layout="constrained")
     return figure, list(figure.subplots(n_rows, n_cols, squeeze=False).flat)
+
+
+def write_files(out_dir: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files by name into a folder, each whole or not at all, in this order; returns where they are.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    for name, data in files.items():
+        write_whole(out_dir / name, data)
+    return [out_dir / name for name in files]
 
 
 def png(figure: Figure) -> bytes:

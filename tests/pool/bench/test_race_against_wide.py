@@ -8,6 +8,7 @@ import pytest
 
 from pool.__main__ import main
 from pool.bench import race_check
+from pool.bench.analysed_study import prepared_slice
 from pool.bench.race_against_wide import WIDE, AgainstWide, as_trial, race_against_wide, read_lines
 from pool.bench.race_measuring import shifted_slices
 from pool.member import Member, Pool
@@ -50,12 +51,8 @@ def test_both_races_share_their_passes_and_a_slice_is_run_once(tmp_path: Path, m
 
 
 def prepared_of(slices, item: AgainstWide):  # type: ignore[no-untyped-def]
-    from pool.preprocess import PreparedSlice, WayBack
-
     (frames,) = (frames for name, frames in slices if name == item.slice_name)
-    n_px = frames.shape[1]
-    way_back = WayBack((n_px, n_px), n_px, (0.0, 0.0), (1.0, 1.0))
-    return PreparedSlice(item.slice_name, frames, way_back, (0, 0), (0, 1), (0, 1))
+    return prepared_slice(item.slice_name, frames)
 
 
 def test_what_a_race_loses_is_counted_as_against_full_sweeps() -> None:
